@@ -1,0 +1,33 @@
+"""What is meant for the user's eyes: a wrong input, an interrupt, the sentence for a misspelt setting."""
+
+import difflib
+import signal
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """A setting or an input is wrong.
+
+    The message is one sentence: the setting as it is typed (``loss.temperature``), the value found, and what is
+    allowed or what to do. Programs print it without a traceback and end with exit code 2.
+    """
+
+
+class Interrupted(BaseException):
+    """A signal stopped the training after a whole step; nothing is lost.
+
+    Like KeyboardInterrupt it passes handlers of errors, and so ends a whole sweep.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """Return the sentence for a setting that does not exist, with the nearest that does."""
+    known = list(dict.fromkeys(known))
+    close = difflib.get_close_matches(name, known, n=1)
+    beside = [other for other in known if other.rpartition(".")[0] == name.rpartition(".")[0]]
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(beside or known)}"
+    return f"{name}: no such setting; {hint}"

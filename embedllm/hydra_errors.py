@@ -1,0 +1,70 @@
+"""Turn the errors of Hydra and OmegaConf into one sentence that names the setting."""
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from embedllm.errors import unknown
+
+ERRORS = (HydraException, MissingConfigException, OmegaConfBaseException)
+
+
+def explain(error: Exception, settings: Sequence[str]) -> str:
+    """Return one sentence for ``error``.
+
+    Args:
+        error: one of :data:`ERRORS`.
+        settings: the names of all settings, for suggestions.
+    """
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override!r} cannot be read as setting=value; quote values that hold spaces, braces, commas or "
+            "colons twice, as in 'prompt.template=\"Text: {text}\"'"
+        )
+    if isinstance(error, MissingConfigException):
+        return _missing_option(error)
+    cause = error.__cause__ if error.__cause__ is not None else error
+    name = str(getattr(cause, "full_key", None) or _named_in(str(error)) or "")
+    text = str(getattr(cause, "msg", None) or cause).split("\n")[0].strip()
+    if "not in struct" in text or re.match(r"Key '.*' not in '", text):
+        return unknown(name, settings)
+    if "Ambiguous value" in text:
+        return f"{text.removeprefix('Ambiguous value for argument ')} names several values; add -m to run each of them"
+    given = re.search(r"Error merging override (\S+?)=(.*)", str(error))
+    found = f"{given.group(2)!r} " if given else ""
+    return f"{name}: {found}{_reason(text)}" if name else text
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = list(error.options or [])
+    close = difflib.get_close_matches(option, options, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{group or 'config'}: there is no {option!r}; {hint}allowed: {', '.join(options)}"
+
+
+def _named_in(message: str) -> str | None:
+    found = re.search(r"override '?\+*([\w.@/]+)", message)
+    return found.group(1) if found else None
+
+
+def _reason(text: str) -> str:
+    kinds = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+    converted = re.search(r"could not be converted to (\w+)", text)
+    if converted:
+        return f"is not {kinds.get(converted.group(1), converted.group(1))}"
+    hinted = re.search(r"type hint 'Union\[(.*)\]'", text)
+    if hinted:
+        return f"is not of type {hinted.group(1).replace(', ', ' or ')}"
+    if "is not a valid bool" in text:
+        return "is not true or false"
+    if "not a ListConfig" in text:
+        return "is not a list; write [a,b]"
+    if "not Optional" in text:
+        return "null is not allowed"
+    if "is not a subclass of" in text:
+        return "is not one value but a group of settings; set one of them, as in trainer.devices=1"
+    return text

@@ -1,0 +1,130 @@
+"""Run folders: their names, the marker that a run is done, and files that are either whole or not there.
+
+``runs/<study>/<pooling>-<prompt>-<hash8>/`` holds ``config.yaml``, ``metrics.csv``, ``model/`` and, written last,
+``result.json``. Started again, a run with a ``result.json`` is skipped; ``error.txt`` marks one that failed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedllm.errors import InputError
+
+ALWAYS = ("model", "prompt", "pooling", "seed")
+"""Settings that decide the weights of every run."""
+
+TRAINED = ("adapter", "data", "loss", "optimizer")
+"""Settings that decide them if there is a training."""
+
+ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices")
+"""Settings of the trainer that decide time and memory only."""
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Return eight hex digits that depend on what decides the weights, and on nothing else.
+
+    Null values are dropped, so that a new setting whose default is null changes no id.
+
+    Args:
+        config: all settings, files of data and adapters replaced by the SHA-256 of what they hold.
+    """
+    decides = {name: config[name] for name in ALWAYS}
+    decides["trainer"] = {"max_steps": config["trainer"]["max_steps"]}
+    if config["trainer"]["max_steps"] > 0:
+        decides |= {name: config[name] for name in TRAINED}
+        decides["trainer"] = {name: value for name, value in config["trainer"].items() if name not in ASIDE}
+    elif config["adapter"]["path"] is not None:
+        decides["adapter"] = config["adapter"]
+    text = json.dumps(_canonical(decides), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _canonical(value: Any) -> Any:
+    """Drop nulls, and write 1.0 as 1, because an open group keeps the type that was typed."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run; nobody else builds these paths."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """Everything that was logged."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a resumed training starts from; removed when the run is done."""
+        return self.path / "checkpoints"
+
+    @property
+    def before(self) -> Path:
+        """The scores before the training, kept for a resumed run."""
+        return self.path / "before.json"
+
+    @property
+    def model(self) -> Path:
+        """What ``Embedder.load`` reads."""
+        return self.path / "model"
+
+    @property
+    def result(self) -> Path:
+        """The scores; its presence says that the run is done."""
+        return self.path / "result.json"
+
+    @property
+    def error(self) -> Path:
+        """Why the last attempt failed."""
+        return self.path / "error.txt"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            InputError: if it cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"runs_dir: the folder {str(self.path)!r} cannot be made ({error.strerror})") from error
+        if not os.access(self.path, os.W_OK):
+            raise InputError(f"runs_dir: the folder {str(self.path)!r} cannot be written to")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return the result of a finished run; None if there is none, or if it is damaged."""
+        try:
+            result = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return result if isinstance(result, dict) and "tasks" in result else None
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json`` in one stroke and take away the mark of an earlier failure."""
+        replace_text(self.result, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        self.error.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
