@@ -1,0 +1,1 @@
+"""Texts and pairs: files, augmenters and the embedded sets."""

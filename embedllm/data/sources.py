@@ -1,0 +1,89 @@
+"""Where texts come from: a file, a packaged set (``embedded:``) or the Hub (``hub:``)."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from embedllm.data.digest import file_digest
+from embedllm.data.embedded_files import resolve_data_path
+from embedllm.data.formats import SUFFIXES, Column, Row, Table, file_format, open_table
+from embedllm.data.textfile import read_lines
+from embedllm.errors import InputError
+
+HUB_PREFIX = "hub:"
+HUB_FORM = f"{HUB_PREFIX}owner/name[:config][:split]"
+TEXT_SUFFIX = ".txt"
+"""One text a line."""
+
+
+def open_source(name: str, wanted: Sequence[Column]) -> Table:
+    """Open ``data.path``: a csv, tsv, jsonl, parquet or txt file (each may end in .gz), ``embedded:`` or ``hub:``.
+
+    Args:
+        name: the source as typed.
+        wanted: columns that the caller looks at, the text's first. An integer there means a file without a header.
+
+    Raises:
+        InputError: now or while the rows are read, if there is no such source, or it cannot be read.
+    """
+    path = None if name.startswith(HUB_PREFIX) else locate(name)
+    form = "" if path is None else file_format(path.name)
+    if isinstance(wanted[0], int) and form not in (".csv", ".tsv"):
+        raise InputError(f"data.anchor: {wanted[0]!r} is a column number, and {name!r} is not csv or tsv; give a name")
+    if path is None:
+        return _hub_table(name, wanted)
+    where = f"data.path: {name!r}"
+    if path.name.lower().removesuffix(".gz").endswith(TEXT_SUFFIX):
+        return Table((wanted[0],), ({wanted[0]: line} for line in read_lines(path, where)))
+    if not form:
+        known = ", ".join([*SUFFIXES, TEXT_SUFFIX])
+        raise InputError(f"{where} has an unknown format; a file must end in one of {known} (or + .gz)")
+    table = open_table(path, wanted, where)
+    return Table(table.columns, _refuse_late(table.rows, set(wanted) - set(table.columns), where))
+
+
+def _refuse_late(rows: Iterator[Row], absent: AbstractSet[Column], where: str) -> Iterator[Row]:
+    """Yield the rows, none of which may have a column that the source was taken not to have."""
+    for number, row in enumerate(rows, start=1):
+        if late := absent & row.keys():
+            raise InputError(
+                f"{where} has the column {min(map(str, late))!r} in row {number}, but not in its first row"
+            )
+        yield row
+
+
+def locate(name: str) -> Path:
+    """Return the file that ``data.path`` names, or raise an InputError."""
+    path = resolve_data_path(name)
+    if path.is_dir():
+        raise InputError(f"data.path: {name!r} is a folder; name a file in it")
+    if not path.is_file():
+        raise InputError(f"data.path: no file at {name!r}, looked in {str(path.absolute().parent)!r}")
+    return path
+
+
+def fingerprint(name: str) -> str:
+    """Return the SHA-256 of the file's bytes, in hex, so that neither its name nor its place counts.
+
+    A Hub data set is fetched by name, so there it is the SHA-256 of the name.
+    """
+    if name.startswith(HUB_PREFIX):
+        return hashlib.sha256(name.encode()).hexdigest()
+    return file_digest(locate(name))
+
+
+def _hub_table(name: str, wanted: Sequence[Column]) -> Table:
+    import datasets
+
+    repository, _, rest = name.removeprefix(HUB_PREFIX).partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        rows = datasets.load_dataset(repository, config or None, split=split or "train")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"data.path: cannot load {name!r} from the Hub ({reason}); it is read as {HUB_FORM}"
+        ) from error
+    columns = tuple(rows.column_names)
+    return Table(columns, iter(rows.select_columns([column for column in columns if column in wanted])))
