@@ -1,0 +1,231 @@
+"""The embedder: tokenizer, backbone and pooling head as one module; the only definition of "text to vector".
+
+Legend: B texts, L tokens of the longest of them, D hidden size. Training, scoring, ``encode`` and the export all go
+through :class:`Embedder`; nothing else tokenizes or pools.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from embedllm.adapter import AdapterSpec, attach_adapter, check_adapter, resolve_adapter
+from embedllm.backbone import check_backbone, load_config, load_tokenizer
+from embedllm.errors import InputError
+from embedllm.model_spec import ModelSpec, check_attention, load_model
+from embedllm.pooling import MeanPooling, PoolingHead
+from embedllm.prompt import SLOT, Prompt, compile_prompt
+from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
+
+__all__ = [
+    "MANIFEST",
+    "Embedder",
+    "ModelSpec",
+    "TokenBatch",
+    "build_head",
+    "describe_head",
+    "find_saved",
+    "length_sorted",
+]
+
+
+class TokenBatch(NamedTuple):
+    """Right-padded token ids."""
+
+    input_ids: Tensor
+    """(B, L) int64."""
+    lengths: Tensor
+    """(B,) int64, tokens of each text."""
+
+
+class Embedder(nn.Module):
+    """Turn texts into vectors.
+
+    Args:
+        backbone: a decoder without its LM head, with or without an adapter.
+        prompt: the tokenizer with the template in it.
+        head: the pooling head.
+        spec: how ``backbone`` was loaded; saved so that :meth:`load` can do it again.
+        head_config: ``_target_`` and arguments of ``head``; saved likewise.
+        adapter: which weights of ``backbone`` are trained; these are saved.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        prompt: Prompt,
+        head: PoolingHead,
+        spec: ModelSpec,
+        head_config: dict[str, Any],
+        adapter: AdapterSpec | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.prompt = prompt
+        self.head = head
+        self.spec = spec
+        self.head_config = head_config
+        self.adapter = adapter or AdapterSpec()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        spec: ModelSpec | str,
+        *,
+        template: str = SLOT,
+        bos: bool | str = "auto",
+        head: Callable[[int], PoolingHead] = MeanPooling,
+        adapter: AdapterSpec | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Build an embedder from a decoder; everything that can be wrong is checked before its weights load.
+
+        Args:
+            spec: the backbone; a bare name stands for ``ModelSpec(name)``.
+            template: text with one ``{text}`` slot.
+            bos: whether the prompt starts with BOS; ``"auto"`` does what the tokenizer does by itself.
+            head: called with the hidden size: a head class, or a :func:`functools.partial` of one.
+            adapter: which weights of the backbone are trainable, the others being frozen; None: they are left as
+                loaded, and :meth:`save` keeps none of them.
+            seed: decides the initial weights of the adapter.
+
+        Raises:
+            InputError: naming the setting that is wrong.
+        """
+        spec = ModelSpec(spec) if isinstance(spec, str) else spec
+        config = load_config(spec.name)
+        check_backbone(config, layers=spec.layers, attention=spec.attention, max_length=spec.max_length)
+        if adapter is not None:
+            check_adapter(adapter, config, layers=spec.layers)
+            adapter = resolve_adapter(adapter)
+        pooling = head(config.get_text_config(decoder=True).hidden_size)
+        tokenizer = load_tokenizer(spec.name)
+        prompt = compile_prompt(
+            tokenizer, template, bos=bos, append_eos=pooling.appends_eos, max_length=spec.max_length
+        )
+        if pooling.pool_over == "suffix" and prompt.suffix_tokens == 0:
+            raise InputError(f"pooling.pool_over: 'suffix', but nothing follows the text in the prompt {template!r}")
+        backbone: nn.Module = load_model(spec, adapter)
+        if adapter is not None:
+            backbone = attach_adapter(backbone, adapter, seed=seed)
+            check_attention(backbone, spec)
+        return cls(backbone, prompt, pooling, spec, describe_head(head), adapter).eval()
+
+    @property
+    def output_size(self) -> int:
+        """Width of the vector of a text."""
+        return self.head.output_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast(torch.device, self.backbone.device)
+
+    def to_accelerator(self) -> Self:
+        """Move the weights to the accelerator of this machine, if it has one."""
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        return self.to(accelerator if accelerator is not None else "cpu")
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of each text in its prompt; a text without any token becomes one EOS."""
+        if not texts:
+            return []
+        tokenizer = self.prompt.tokenizer
+        rows = tokenizer(list(texts), truncation=True, return_attention_mask=False).input_ids
+        stand_in = tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        return [row or [stand_in] for row in rows]
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> TokenBatch:
+        """Pad ``rows`` of token ids on the right, on the device of the weights."""
+        lengths = torch.tensor([len(row) for row in rows])
+        input_ids = torch.full((len(rows), int(lengths.max())), self.prompt.tokenizer.pad_token_id)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = torch.tensor(row)
+        return TokenBatch(input_ids.to(self.device), lengths.to(self.device))
+
+    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the vectors of right-padded texts.
+
+        Args:
+            input_ids: (B, L) token ids.
+            lengths: (B,) tokens of each text.
+
+        Returns:
+            (B, output_size) float32, of unit length if the head normalizes.
+        """
+        positions = torch.arange(input_ids.size(1), device=input_ids.device)  # (L,)
+        real = positions < lengths.unsqueeze(1)  # (B, L)
+        # A causal backbone never looks right, where the padding is: no mask is exact, and the fast path.
+        mask = None if self.spec.attention == "causal" else real
+        hidden = self.backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, L, D)
+        vectors = self.head(hidden, self._pooled_tokens(positions, lengths, real))
+        return normalize(vectors, dim=-1) if self.head.normalize else vectors
+
+    def _pooled_tokens(self, positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
+        """Tokens that ``pool_over`` names, (B, L) bool; all tokens of a text where there are none."""
+        if self.head.pool_over == "all":
+            return real
+        suffix = positions >= (lengths - self.prompt.suffix_tokens).unsqueeze(1)  # (B, L), padding included
+        if self.head.pool_over == "suffix":
+            return suffix & real
+        text = real & ~suffix & (positions >= self.prompt.prefix_tokens)
+        return torch.where(text.any(dim=1, keepdim=True), text, real)
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str], *, batch_tokens: int | None = None, progress: bool = False) -> np.ndarray:
+        """Return the vectors of ``texts`` in their order, (N, output_size) float32.
+
+        Texts are sorted by length and cut into batches of about ``batch_tokens`` tokens, padding included; equal texts
+        are encoded once. Neither changes a vector.
+
+        Args:
+            texts: N strings.
+            batch_tokens: tokens of one forward pass; None: 2,048 on a CPU, 65,536 on an accelerator.
+            progress: show a bar with tokens per second and the time left.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a list of texts, not one string")
+        unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+        rows = self.tokenize(list(unique))
+        vectors = np.empty((len(rows), self.output_size), dtype=np.float32)
+        budget = batch_tokens or (2_048 if self.device.type == "cpu" else 65_536)
+        was_training = self.training
+        self.eval()
+        with tqdm(total=sum(map(len, rows)), unit="tok", unit_scale=True, desc="encode", disable=not progress) as bar:
+            for batch in length_sorted(rows, budget):
+                vectors[batch] = self(*self.collate([rows[i] for i in batch])).cpu().numpy()
+                bar.update(sum(len(rows[i]) for i in batch))
+        self.train(was_training)
+        return vectors[[unique[text] for text in texts]]
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer, head, trained weights and a manifest into ``folder``; the base is saved by reference."""
+        parts = Parts(self.backbone, self.prompt, self.head, self.spec, self.head_config, self.adapter)
+        save_parts(parts, Path(folder))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a finished run's folder, a folder written by :meth:`save`, or a bare decoder by its name.
+
+        A bare decoder (a folder, a GGUF file, a Hub id, ``embedded:NAME``) gets no prompt and mean pooling.
+        """
+        folder = find_saved(path)
+        return cls.from_pretrained(str(path)) if folder is None else cls(*load_parts(folder)).eval()
+
+
+def length_sorted(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
+    """Cut the indices of ``rows``, longest first, into batches of at most ``budget`` tokens, padding included.
+
+    A row longer than the budget makes a batch of its own.
+    """
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    start = 0
+    while start < len(order):
+        count = max(1, budget // max(1, len(rows[order[start]])))
+        yield order[start : start + count]
+        start += count

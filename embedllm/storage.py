@@ -1,0 +1,104 @@
+"""An embedder on disk: tokenizer, head and trained weights beside a manifest; the base model by reference."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoTokenizer
+
+from embedllm.adapter import AdapterSpec, load_adapter, save_adapter
+from embedllm.backbone import load_config
+from embedllm.errors import InputError
+from embedllm.model_source import resolve_model
+from embedllm.model_spec import ModelSpec, check_attention, load_model
+from embedllm.pooling import PoolingHead
+from embedllm.prompt import Prompt
+from embedllm.targets import locate
+
+MANIFEST = "embedllm.json"
+HEAD_WEIGHTS = "head.safetensors"
+
+
+class Parts(NamedTuple):
+    """What an embedder is made of; the arguments of its class, in their order."""
+
+    backbone: nn.Module
+    prompt: Prompt
+    head: PoolingHead
+    spec: ModelSpec
+    head_config: dict[str, Any]
+    adapter: AdapterSpec
+
+
+def save_parts(parts: Parts, folder: Path) -> None:
+    """Write ``parts`` into ``folder``, the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    base = _lasting_name(parts.spec.name)
+    parts.prompt.tokenizer.save_pretrained(folder)
+    if state := parts.head.state_dict():
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / HEAD_WEIGHTS)
+    if parts.adapter.kind != "none":
+        save_adapter(parts.backbone, folder, base=base)
+    manifest = {
+        "format": 1,
+        "model": {**asdict(parts.spec), "name": base},
+        "adapter": asdict(parts.adapter),
+        "prompt": {
+            "template": parts.prompt.template,
+            "prefix_tokens": parts.prompt.prefix_tokens,
+            "suffix_tokens": parts.prompt.suffix_tokens,
+        },
+        "pooling": parts.head_config,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def load_parts(folder: Path) -> Parts:
+    """Read what :func:`save_parts` wrote."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    spec, adapter = ModelSpec(**manifest["model"]), AdapterSpec(**manifest.get("adapter", {}))
+    prompt = Prompt(AutoTokenizer.from_pretrained(folder), **manifest["prompt"])
+    head = build_head(manifest["pooling"], load_config(spec.name).get_text_config(decoder=True).hidden_size)
+    if (folder / HEAD_WEIGHTS).exists():
+        head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
+    backbone: nn.Module = load_model(spec, adapter)
+    if adapter.kind != "none":
+        backbone = load_adapter(backbone, folder)
+        check_attention(backbone, spec)
+    return Parts(backbone, prompt, head, spec, manifest["pooling"], adapter)
+
+
+def find_saved(path: str | Path) -> Path | None:
+    """Return the folder with the manifest: ``path``, or its ``model`` if ``path`` is a run; None if there is none."""
+    folders = (Path(path).expanduser(), Path(path).expanduser() / "model")
+    return next((folder for folder in folders if (folder / MANIFEST).is_file()), None)
+
+
+def describe_head(factory: Callable[[int], PoolingHead]) -> dict[str, Any]:
+    """Return ``_target_`` and arguments of a head class or of a partial of one."""
+    arguments = dict(factory.keywords) if isinstance(factory, functools.partial) else {}
+    target = factory.func if isinstance(factory, functools.partial) else factory
+    return {"_target_": f"{target.__module__}.{target.__qualname__}", **arguments}
+
+
+def build_head(config: dict[str, Any], hidden_size: int) -> PoolingHead:
+    """Build the head that ``config`` describes; only subclasses of :class:`PoolingHead` are called."""
+    arguments = dict(config)
+    target = arguments.pop("_target_")
+    head = locate(target)
+    if not (isinstance(head, type) and issubclass(head, PoolingHead)):
+        raise InputError(f"pooling._target_: {target!r} is not a PoolingHead")
+    return head(hidden_size, **arguments)
+
+
+def _lasting_name(name: str) -> str:
+    """Return the name as it will still be found from another working directory."""
+    if name.startswith("embedded:"):
+        return name
+    found = resolve_model(name)
+    return str(Path(name).expanduser().resolve()) if isinstance(found, Path) else name
