@@ -1,0 +1,1 @@
+"""Scoring an embedder with MTEB, on Hub tasks and on local files."""

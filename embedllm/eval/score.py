@@ -1,0 +1,135 @@
+"""Scores an encoder on the tasks of ``eval.tasks``; a task that fails does not keep the others from being scored."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypedDict
+
+from embedllm.eval.encoder import TextEncoder, make_encoder
+from embedllm.eval.rng import isolated_rng
+from embedllm.eval.specs import TaskSpec
+from embedllm.eval.tasks import PreparedTask, prepare_tasks
+from embedllm.eval.threads import LiftingEncoder, one_thread
+
+_BATCH = 1024  # texts a step of mteb's data loader; the encoder gets them all at once and batches by itself
+_LONGEST_ERROR = 300  # characters
+
+logger = logging.getLogger(__name__)
+
+
+class TaskScore(TypedDict, total=False):
+    """The score of one task, or the reason why there is none (then ``error`` is the only key)."""
+
+    main_score: float
+    """MTEB's main score times 100 (accuracies, V-measures and correlations alike)."""
+    metric: str
+    """The name of the main score, such as ``v_measure``."""
+    std: float | None
+    """The standard deviation of ``main_score`` over mteb's repetitions; None where it makes none."""
+    documents: int
+    """How many texts were embedded: of similarity tasks two a pair, of classification training texts too."""
+    error: str
+    """One sentence."""
+
+
+def score_tasks(
+    encoder: TextEncoder,
+    specs: Sequence[TaskSpec],
+    *,
+    max_documents: int | None = None,
+    on_result: Callable[[str, TaskScore], None] | None = None,
+) -> dict[str, TaskScore]:
+    """Return the score of each task by name, in order.
+
+    The same vectors give the same scores to the last bit, and the global random states are left as they were. No
+    result is cached.
+
+    Args:
+        encoder: Vectors are used as they are: a normalised encoder gives normalised vectors to k-means.
+        specs: As parsed from ``eval.tasks``.
+        max_documents: See :func:`embedllm.eval.tasks.prepare_tasks`.
+        on_result: Called with the name and the score as soon as a task is done.
+
+    Raises:
+        InputError: A file cannot be used or a name is unknown; raised before anything is embedded.
+    """
+    scores: dict[str, TaskScore] = {}
+    for task in prepare_tasks(specs, max_documents):
+        with isolated_rng():
+            scores[task.name] = _score_or_error(encoder, task)
+        if on_result is not None:
+            on_result(task.name, scores[task.name])
+    return scores
+
+
+def mean_score(scores: Mapping[str, TaskScore]) -> float | None:
+    """Return the mean main score, or None if a task has none or there are no tasks."""
+    if not scores or any("main_score" not in score for score in scores.values()):
+        return None
+    return sum(score["main_score"] for score in scores.values()) / len(scores)
+
+
+def _score_or_error(encoder: TextEncoder, task: PreparedTask) -> TaskScore:
+    begin = time.perf_counter()
+    try:
+        score = _score(encoder, task)
+    except Exception as error:
+        logger.debug("%s failed", task.name, exc_info=True)
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_ERROR]
+        logger.warning("%s has no score: %s", task.name, message)
+        return {"error": message}
+    seconds = time.perf_counter() - begin
+    logger.info(
+        "%s: %s %.2f (%d texts, %.1f s)", task.name, score["metric"], score["main_score"], score["documents"], seconds
+    )
+    return score
+
+
+def _score(encoder: TextEncoder, task: PreparedTask) -> TaskScore:
+    import mteb
+
+    with _quiet_mteb(), one_thread() as lift:
+        mteb_task = task.load()
+        mteb_encoder = make_encoder(LiftingEncoder(encoder, lift), "embedllm/encoder", "in-memory")
+        result = mteb.evaluate(
+            mteb_encoder,
+            mteb_task,
+            cache=None,  # goes by names: it would hand one model another's score
+            co2_tracker=False,
+            encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
+            show_progress_bar=False,
+        )
+    if not result.task_results:
+        raise RuntimeError(result.exceptions[0].exception)
+    task_result, metric = result.task_results[0], mteb_task.metadata.main_score
+    main_score = 100 * float(task_result.get_score())
+    if not math.isfinite(main_score):
+        raise ValueError(f"its {metric} is {main_score}, as when all vectors are equal")
+    std = _std([part for parts in task_result.scores.values() for part in parts], metric)
+    return {"main_score": main_score, "metric": metric, "std": std, "documents": mteb_encoder.texts_encoded}
+
+
+def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
+    """Return mteb's standard deviation over its repetitions; None for several splits or languages, or without any."""
+    if len(parts) != 1 or f"{metric}_std" not in parts[0]:
+        return None
+    return 100 * float(parts[0][f"{metric}_std"])
+
+
+@contextmanager
+def _quiet_mteb() -> Iterator[None]:
+    """Hush mteb's own progress lines, and the advice to change a classifier that MTEB prescribes."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    mteb_logger = logging.getLogger("mteb")
+    level = mteb_logger.level
+    mteb_logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            yield
+    finally:
+        mteb_logger.setLevel(level)
