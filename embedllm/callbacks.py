@@ -1,0 +1,127 @@
+"""What happens around the steps: a bar, rows of metrics, checkpoints, and a stop that loses nothing."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tqdm.auto import tqdm
+
+from embedllm.errors import Interrupted
+from embedllm.module import EmbedderModule
+from embedllm.tracking import Tracker
+
+CHECKPOINT = "last.ckpt"
+
+
+class ProgressBar(Callback):
+    """Steps, the time left, pairs per second and the loss."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar at the step that was reached before."""
+        done = trainer.global_step
+        self.bar = tqdm(total=trainer.max_steps, initial=done, desc="train", unit="step", dynamic_ncols=True)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Advance by one step."""
+        module = _embedder_module(pl_module)
+        totals = module.totals
+        rate = totals.timed_pairs / totals.timed_seconds if totals.timed_seconds else totals.pairs / totals.seconds
+        self.bar.set_postfix_str(f"{rate:.1f} pairs/s, loss {module.last['train/loss']:.3f}", refresh=False)
+        self.bar.update()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message starts on a line of its own."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class LogMetrics(Callback):
+    """Hand the numbers of each step to the tracker."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop what an earlier attempt logged after the step that is resumed from."""
+        reached = trainer.global_step
+        self.tracker.keep(lambda step: step <= reached)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Log the step that was just made."""
+        self.tracker.log(_embedder_module(pl_module).last, step=trainer.global_step)
+
+
+class Checkpoints(Callback):
+    """Write ``last.ckpt`` every so many steps, at the end, and when SIGINT or SIGTERM asks to stop.
+
+    A signal takes effect after the step that is running, so the checkpoint always holds whole steps; a second SIGINT
+    ends the process at once. The file is replaced in one stroke: a kill leaves the old one or the new one.
+
+    Args:
+        folder: of the checkpoint.
+        every: steps; None: only at the end or when stopped.
+    """
+
+    def __init__(self, folder: Path, every: int | None) -> None:
+        self.folder, self.every = folder, every
+        self.signal: int | None = None
+        self.before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint."""
+        return self.folder / CHECKPOINT
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take over the signals; Lightning's own handler would stop in the middle of a step."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Save if it is time to, and stop if a signal came."""
+        done = trainer.global_step
+        due = done == trainer.max_steps or (self.every is not None and done % self.every == 0)
+        if due or self.signal is not None:
+            self.save(trainer)
+        if self.signal is not None and done < trainer.max_steps:
+            raise Interrupted(self.signal)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint of the step that was just made."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{CHECKPOINT}.tmp"
+        try:
+            trainer.save_checkpoint(temporary)
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before.clear()
+
+
+def _embedder_module(module: LightningModule) -> EmbedderModule:
+    assert isinstance(module, EmbedderModule)
+    return module

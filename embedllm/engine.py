@@ -1,0 +1,131 @@
+"""The contrastive step in plain torch: texts in, gradients in ``.grad`` out.
+
+Legend: B pairs in the pool, D width of the vectors. The pool is every pair that competes in the loss. Its texts are
+sorted by length and cut into micro-batches by a budget of tokens; how they are cut costs time or memory, and changes
+no gradient. With ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first without a graph, and memory no
+longer grows with B.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from embedllm.embedder import Embedder, length_sorted
+
+Rows = Sequence[Sequence[int]]
+"""Token ids of texts, in their prompt."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pairs that compete in one loss, tokenized."""
+
+    anchors: Rows
+    positives: Rows
+    negatives: Rows = ()
+    """Hard negatives of all anchors, in any number."""
+    labels: Tensor | None = None
+    """(B,) classes; pairs of one class are not each other's negatives."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step cost and gave."""
+
+    loss: float
+    tokens: int
+    """Real tokens, padding not counted."""
+    padded_tokens: int
+
+
+class ContrastiveStep:
+    """Compute the loss of a pool and leave its gradients in the parameters.
+
+    Args:
+        embedder: the model; dropout is on if it is in training mode.
+        loss: ``(anchors, positives, labels=..., negatives=...) -> scalar``.
+        micro_batch_tokens: tokens of one micro-batch, padding included; a longer text is one of its own.
+        grad_cache: run the micro-batches twice instead of keeping the graphs of all.
+        autocast: dtype of the forward pass where it is not that of the weights; None: no autocast.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        loss: nn.Module,
+        *,
+        micro_batch_tokens: int,
+        grad_cache: bool = False,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.embedder = embedder
+        self.loss = loss
+        self.micro_batch_tokens = micro_batch_tokens
+        self.grad_cache = grad_cache
+        self.autocast = autocast
+
+    def __call__(self, pool: Pool, *, key: Sequence[int], scale: float = 1.0) -> StepReport:
+        """Add the gradients of ``scale`` times the loss of ``pool`` to ``.grad``.
+
+        Args:
+            pool: B pairs.
+            key: what the draws of dropout depend on, besides the number of the micro-batch: (seed, step).
+            scale: 1 over the number of pools whose gradients are accumulated.
+        """
+        rows = [*pool.anchors, *pool.positives, *pool.negatives]
+        batches = list(length_sorted(rows, self.micro_batch_tokens))
+        with _own_random_state(self.embedder.device):
+            outputs = []
+            with torch.set_grad_enabled(not self.grad_cache):
+                outputs = [self._embed(rows, batch, (*key, i)) for i, batch in enumerate(batches)]
+            loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)
+            for i, batch in enumerate(batches):
+                output = self._embed(rows, batch, (*key, i)) if self.grad_cache else outputs[i]
+                torch.autograd.backward(output, gradients[batch])
+                outputs[i] = output.detach()  # frees the graph
+        padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in batches)
+        return StepReport(loss, sum(map(len, rows)), padded)
+
+    def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int]) -> Tensor:
+        """Return the vectors of one micro-batch, (len(batch), D)."""
+        _seed_dropout(key, self.embedder.device)
+        with torch.autocast(self.embedder.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]))
+        return vectors
+
+    def _loss(
+        self, pool: Pool, vectors: Tensor, batches: Sequence[Sequence[int]], scale: float
+    ) -> tuple[float, Tensor]:
+        """Return the loss and its gradient at the vectors, both in the order of the texts."""
+        order = torch.tensor([i for batch in batches for i in batch], device=vectors.device)
+        ordered = torch.empty_like(vectors)
+        ordered[order] = vectors
+        ordered.requires_grad_()
+        pairs = len(pool.anchors)
+        anchors, positives, negatives = ordered[:pairs], ordered[pairs : 2 * pairs], ordered[2 * pairs :]
+        labels = None if pool.labels is None else pool.labels.to(vectors.device)
+        loss = self.loss(anchors, positives, labels=labels, negatives=negatives if len(negatives) else None)
+        (loss * scale).backward()
+        gradients = torch.zeros_like(ordered) if ordered.grad is None else ordered.grad
+        return float(loss.detach()), gradients
+
+
+def _seed_dropout(key: Sequence[int], device: torch.device) -> None:
+    """Seed the generators that dropout draws from; equal keys give equal draws."""
+    digest = hashlib.sha256(":".join(map(str, key)).encode()).digest()
+    seed = int.from_bytes(digest[:7], "big")
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
+@contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Give the global random state back as it was."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -1,0 +1,185 @@
+"""Fine-tune an embedder on a table of pairs, resuming where an earlier attempt stopped."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+
+from embedllm.backbone import resolve_dtype
+from embedllm.callbacks import CHECKPOINT, Checkpoints, LogMetrics, ProgressBar
+from embedllm.data.augment import Augmenter
+from embedllm.data.tables import PairTable
+from embedllm.datamodule import PairDataModule, PairPools
+from embedllm.embedder import Embedder
+from embedllm.engine import ContrastiveStep
+from embedllm.errors import InputError
+from embedllm.module import EmbedderModule, NonFiniteError, OptimizerFactory, warmup_schedule
+from embedllm.runs import RunFolder, replace_text
+from embedllm.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+CPU_MICRO_BATCH_TOKENS = 1_024
+GPU_MICRO_BATCH_TOKENS = 16_384
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The settings of the ``trainer`` group that the training itself needs."""
+
+    max_steps: int
+    batch_size: int
+    accumulate: int
+    micro_batch_tokens: int | str
+    """``auto``, or tokens of one micro-batch."""
+    grad_cache: bool
+    precision: str
+    """``auto`` (bfloat16 autocast where the hardware computes in it), ``float32`` or ``bfloat16``."""
+    warmup: int
+    schedule: str
+    clip: float | None
+    checkpoint_every: int | None
+    seed: int
+
+
+def make_pools(table: PairTable, embedder: Embedder, plan: TrainingPlan, augment: Augmenter | None) -> PairPools:
+    """Return the batches of the whole run; which texts they hold is decided by the seed alone."""
+    return PairPools(
+        table,
+        embedder.tokenize,
+        batch_size=plan.batch_size,
+        accumulate=plan.accumulate,
+        augment=augment,
+        seed=plan.seed,
+        max_steps=plan.max_steps,
+    )
+
+
+def make_module(
+    embedder: Embedder, loss: torch.nn.Module, optimizer: OptimizerFactory, plan: TrainingPlan
+) -> EmbedderModule:
+    """Return the module to fit.
+
+    Raises:
+        InputError: if nothing can be trained.
+    """
+    budget = plan.micro_batch_tokens
+    if budget == "auto":
+        budget = CPU_MICRO_BATCH_TOKENS if embedder.device.type == "cpu" else GPU_MICRO_BATCH_TOKENS
+    step = ContrastiveStep(
+        embedder,
+        loss,
+        micro_batch_tokens=int(budget),
+        grad_cache=plan.grad_cache,
+        autocast=autocast_dtype(plan.precision, embedder),
+    )
+    schedule = warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
+    module = EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed)
+    if not module.trainable():
+        raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")
+    return module
+
+
+def autocast_dtype(precision: str, embedder: Embedder) -> torch.dtype | None:
+    """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise InputError(f"trainer.precision: {precision!r} is not one of auto, float32, bfloat16")
+    weights = next(embedder.backbone.parameters()).dtype
+    wanted = resolve_dtype(precision) if precision != "auto" else weights
+    if precision == "auto" and weights == torch.float32:
+        wanted = resolve_dtype("auto")
+    return None if wanted == torch.float32 else wanted
+
+
+def fit(
+    module: EmbedderModule, pools: PairPools, plan: TrainingPlan, run: RunFolder, tracker: Tracker
+) -> dict[str, Any]:
+    """Train to ``plan.max_steps`` and return what ``result.json`` says of it.
+
+    Args:
+        module: see :func:`make_module`.
+        pools: see :func:`make_pools`.
+        plan: the settings.
+        run: where the checkpoint of an earlier attempt is, which is continued.
+        tracker: gets the metrics of each step.
+
+    Raises:
+        Interrupted: after a signal; the checkpoint holds every step made.
+        NonFiniteError: if the loss or a gradient is NaN or infinite; its texts are in ``bad_batch.json``.
+    """
+    checkpoint = run.checkpoints / CHECKPOINT
+    callbacks = [LogMetrics(tracker), ProgressBar(), Checkpoints(run.checkpoints, plan.checkpoint_every)]
+    with _quiet_lightning():
+        trainer = Trainer(
+            accelerator="gpu" if module.embedder.device.type == "cuda" else "cpu",
+            devices=1,
+            max_steps=plan.max_steps,
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+        )
+        resume = str(checkpoint) if checkpoint.exists() else None
+        if resume:
+            log.info("going on from %s", checkpoint)
+        try:
+            trainer.fit(module, datamodule=PairDataModule(pools), ckpt_path=resume, weights_only=True)
+        except NonFiniteError as error:
+            replace_text(run.path / "bad_batch.json", json.dumps(error.pairs, indent=1, ensure_ascii=False))
+            raise
+    return report(module)
+
+
+def truncated_share(embedder: Embedder, table: PairTable, sample: int = 1_000) -> float:
+    """Return the share of the first texts of ``table`` that are longer than the model reads."""
+    texts = [text for pair in table.pairs[:sample] for text in {pair.anchor, pair.positive}]
+    rows = embedder.prompt.tokenizer(texts, return_attention_mask=False, verbose=False).input_ids
+    return sum(len(row) > embedder.spec.max_length for row in rows) / len(rows)
+
+
+def report(module: EmbedderModule) -> dict[str, Any]:
+    """Return the ``train`` part of ``result.json``."""
+    totals = module.totals
+    rate = totals.timed_pairs / totals.timed_seconds if totals.timed_seconds else None
+    return {
+        **{name: value for name, value in asdict(totals).items() if name in ("steps", "pairs", "tokens", "seconds")},
+        "pairs_per_second": rate,
+        "padding_efficiency": totals.tokens / totals.padded_tokens if totals.padded_tokens else None,
+        "peak_memory_gb": peak_memory_gb(),
+        "trainable_parameters": sum(parameter.numel() for parameter in module.trainable().values()),
+    }
+
+
+def peak_memory_gb() -> float:
+    """Return the most memory that was in use: of the accelerator, or of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Hush what Lightning says about devices, workers and loggers that we chose on purpose."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

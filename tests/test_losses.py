@@ -1,0 +1,142 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from embedllm.errors import InputError
+from embedllm.losses import InfoNCE
+
+
+def vectors(rows: int, width: int = 5, seed: int = 0) -> Tensor:
+    return torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def picked(logits: list[float], own: int) -> float:
+    """Cross-entropy of one row, by hand."""
+    return math.log(sum(math.exp(logit) for logit in logits)) - logits[own]
+
+
+def test_two_pairs_by_hand():
+    anchors = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    positives = torch.tensor([[3.0, 4.0], [0.0, 1.0]], dtype=torch.float64)
+    # cosines: anchor 0 (0.6, 0), anchor 1 (0.8, 1); temperature 0.5 doubles them once
+    rows = (picked([1.2, 0.0], 0) + picked([1.6, 2.0], 1)) / 2
+    columns = (picked([1.2, 1.6], 0) + picked([0.0, 2.0], 1)) / 2
+    assert InfoNCE(0.5, symmetric=False)(anchors, positives).item() == pytest.approx(rows, abs=1e-14)
+    assert InfoNCE(0.5)(anchors, positives).item() == pytest.approx((rows + columns) / 2, abs=1e-14)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_high_temperature_gives_log_of_the_pool(symmetric):
+    loss = InfoNCE(1e9, symmetric)(vectors(7), vectors(7, seed=1))
+    assert loss.item() == pytest.approx(math.log(7), abs=1e-8)
+
+
+def test_negatives_enlarge_the_pool_of_the_anchors_only():
+    batch = vectors(4), vectors(4, seed=1)
+    negatives = vectors(4 * 3, seed=2).view(4, 3, 5)
+    assert InfoNCE(1e9, False)(*batch, negatives=negatives).item() == pytest.approx(math.log(16), abs=1e-8)
+    expected = (math.log(16) + math.log(4)) / 2
+    assert InfoNCE(1e9, True)(*batch, negatives=negatives).item() == pytest.approx(expected, abs=1e-8)
+
+
+def test_rows_of_a_bigger_pool_average_to_the_whole():
+    anchors, positives, labels = vectors(6), vectors(6, seed=1), torch.tensor([0, 1, 0, 2, 1, 3])
+    loss = InfoNCE(0.1, symmetric=False)
+    shards = [loss(anchors[start : start + 2], positives, start, labels) for start in (0, 2, 4)]
+    torch.testing.assert_close(sum(shards) / 3, loss(anchors, positives, labels=labels))
+
+
+@pytest.mark.parametrize("columns", [2, 3])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_equals_sentence_transformers(symmetric, columns):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    directions = ("query_to_doc", "doc_to_query") if symmetric else ("query_to_doc",)
+    theirs = MultipleNegativesRankingLoss(None, scale=1 / 0.07, directions=directions, partition_mode="per_direction")
+    embeddings = [vectors(8, 16, seed) for seed in range(columns)]
+    expected = theirs.compute_loss_from_embeddings(embeddings, None)
+    negatives = embeddings[2] if columns == 3 else None
+    torch.testing.assert_close(InfoNCE(0.07, symmetric)(*embeddings[:2], negatives=negatives), expected)
+
+
+def test_labels_drop_the_columns_of_the_same_class():
+    anchors, positives, labels = vectors(5), vectors(5, seed=1), torch.tensor([4, 7, 4, 4, 9])
+    loss = InfoNCE(0.2, symmetric=False)
+    by_hand = []
+    for row in range(5):
+        kept = [column for column in range(5) if column == row or labels[column] != labels[row]]
+        by_hand.append(loss(anchors[row : row + 1], positives[kept], kept.index(row)))
+    torch.testing.assert_close(loss(anchors, positives, labels=labels), torch.stack(by_hand).mean())
+
+
+def test_labels_work_in_both_directions():
+    anchors, positives, labels = vectors(5), vectors(5, seed=1), torch.tensor([4, 7, 4, 4, 9])
+    one_way = InfoNCE(0.2, symmetric=False)
+    expected = (one_way(anchors, positives, labels=labels) + one_way(positives, anchors, labels=labels)) / 2
+    torch.testing.assert_close(InfoNCE(0.2)(anchors, positives, labels=labels), expected)
+
+
+def test_labels_that_all_differ_change_nothing():
+    batch = vectors(5), vectors(5, seed=1)
+    torch.testing.assert_close(InfoNCE()(*batch, labels=torch.arange(5)), InfoNCE()(*batch))
+
+
+def test_a_row_without_negatives_costs_nothing():
+    anchors, positives = vectors(3).requires_grad_(), vectors(3, seed=1)
+    loss = InfoNCE()(anchors, positives, labels=torch.zeros(3, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(anchors.grad, torch.zeros_like(anchors))
+
+
+@pytest.mark.parametrize("labels", [None, torch.tensor([0, 1, 0, 2])])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_gradients(symmetric, labels):
+    tensors = [vectors(4).requires_grad_(), vectors(4, seed=1).requires_grad_(), vectors(3, seed=2).requires_grad_()]
+    loss = InfoNCE(0.3, symmetric)
+    assert torch.autograd.gradcheck(lambda a, p, n: loss(a, p, labels=labels, negatives=n), tensors)
+
+
+def test_length_of_vectors_does_not_matter():
+    anchors, positives = vectors(4), vectors(4, seed=1)
+    torch.testing.assert_close(InfoNCE()(anchors * 50, positives * 0.01), InfoNCE()(anchors, positives))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_are_computed_in_float32(dtype):
+    anchors, positives = vectors(6, 64).to(dtype), vectors(6, 64, seed=1).to(dtype)
+    loss = InfoNCE(0.02)(anchors, positives)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), InfoNCE(0.02)(anchors.double(), positives.double()), rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_does_not_lower_the_precision():
+    anchors, positives = vectors(6, 64).float(), vectors(6, 64, seed=1).float()
+    expected = InfoNCE(0.02)(anchors, positives)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(InfoNCE(0.02)(anchors, positives), expected)
+
+
+def test_zero_vectors_stay_finite():
+    anchors = torch.zeros(3, 4, requires_grad=True)
+    loss = InfoNCE()(anchors, vectors(3, 4).float())
+    loss.backward()
+    assert loss.isfinite()
+    assert anchors.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("temperature", [0, -0.1, math.nan, math.inf])
+def test_temperature_must_be_positive(temperature):
+    with pytest.raises(InputError, match=r"^loss\.temperature: "):
+        InfoNCE(temperature)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="2 anchors at offset 3 do not fit 4 positives"):
+        InfoNCE(symmetric=False)(vectors(2), vectors(4), offset=3)
+    with pytest.raises(ValueError, match="needs an anchor for each positive"):
+        InfoNCE()(vectors(2), vectors(4))
+    with pytest.raises(ValueError, match="one entry for each of 4 positives"):
+        InfoNCE(symmetric=False)(vectors(2), vectors(4), labels=torch.arange(2))
