@@ -1,0 +1,222 @@
+"""One run, from its settings to ``result.json``: score, train, score again."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedllm.config import Config
+from embedllm.errors import InputError
+from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.recipe import build_augment, build_embedder, build_module, build_plan, build_table, identified
+from embedllm.runs import RunFolder, replace_text, run_id
+from embedllm.scoring import finished_entry, gains, missing_tasks, score, status
+from embedllm.targets import check_targets
+
+if TYPE_CHECKING:  # a finished run is skipped before torch is imported
+    from embedllm.data.tables import PairTable
+    from embedllm.embedder import Embedder
+    from embedllm.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+Settings = dict[str, Any]
+Entries = dict[str, dict[str, Any]]
+
+
+def run_folder(plain: Settings, choices: Mapping[str, str]) -> RunFolder:
+    """Return the folder of the run with these settings: ``<runs_dir>/<study>/<pooling>-<prompt>-<hash8>``.
+
+    Raises:
+        InputError: if a file that the settings name is missing.
+    """
+    name = f"{choices['pooling']}-{choices['prompt']}-{run_id(identified(plain))}"
+    return RunFolder(Path(plain["runs_dir"]).expanduser() / plain["study"] / name)
+
+
+def finished(config: Config, folder: RunFolder) -> Settings | None:
+    """Return the result of a run that is done and holds every task asked for. Imports neither torch nor mteb."""
+    result = folder.read_result()
+    if result is None or missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"]):
+        return None
+    return result
+
+
+def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
+    """Make a run, or what is missing of it, and return its result.
+
+    Raises:
+        InputError: before any weights are loaded, if a setting or an input is wrong.
+    """
+    for group in ("pooling", "loss", "optimizer"):
+        if "_target_" not in getattr(config, group):
+            raise InputError(f"{group}: nothing is chosen; choose one of conf/{group}")
+    check_targets(plain)
+    result = folder.read_result()
+    table = build_table(config) if config.trainer.max_steps > 0 and result is None else None
+
+    from embedllm.eval.tasks import prepare_tasks
+
+    specs = missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"] if result else {})
+    prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
+    embedder = build_embedder(config) if result is None else _saved(folder)
+    folder.create()
+    replace_text(folder.config, _yaml(plain))
+    tracker = _tracker(config, plain, folder)
+    summary: dict[str, Any] = {}
+    failed = True
+    try:
+        if result is not None:
+            entries = _after(embedder, specs, config, tracker, {})
+            result = {**result, "config": plain, "tasks": {**result["tasks"], **entries}}
+        else:
+            result = _new_result(config, plain, choices, folder, embedder, table, tracker)
+        result = _with_means(result)
+        summary = _summary(result)
+        failed = False
+    finally:
+        tracker.finish(summary, failed)
+    folder.write_result(result)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    folder.before.unlink(missing_ok=True)
+    return result
+
+
+def _new_result(
+    config: Config,
+    plain: Settings,
+    choices: Mapping[str, str],
+    folder: RunFolder,
+    embedder: "Embedder",
+    table: "PairTable | None",
+    tracker: "Tracker",
+) -> Settings:
+    from embedllm.provenance import commit, hardware, versions
+
+    specs = parse_specs(config.eval.tasks)
+    before: Entries = {}
+    train = None
+    if table is not None:
+        before = _before(embedder, specs, config, folder, tracker)
+        train = _train(config, embedder, table, folder, tracker)
+    embedder.save(folder.model)
+    return {
+        "run_id": folder.path.name.rpartition("-")[2],
+        "study": config.study,
+        "choices": dict(choices),
+        "config": plain,
+        "tasks": _after(embedder, specs, config, tracker, before),
+        "suite": None,
+        "versions": versions(),
+        "train": train,
+        "commit": commit(),
+        "hardware": hardware(),
+    }
+
+
+def _before(
+    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, folder: RunFolder, tracker: "Tracker"
+) -> Entries:
+    """Score the untrained model; what an interrupted attempt scored already is read from its file."""
+    known: Entries = json.loads(folder.before.read_text(encoding="utf-8")) if folder.before.exists() else {}
+    missing = missing_tasks(specs, config.eval.max_documents, known)
+    if missing:
+        log.info("score before the training")
+
+    def keep(name: str, entry: dict[str, Any]) -> None:
+        known[name] = entry
+        replace_text(folder.before, json.dumps(known))
+        _log_score(tracker, name, entry, step=0)
+
+    score(embedder, missing, config.eval.max_documents, keep)
+    return known
+
+
+def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: RunFolder, tracker: "Tracker") -> Settings:
+    """Train, and make sure that it changed the vectors."""
+    import numpy as np
+
+    from embedllm.training import fit, make_pools, truncated_share
+
+    plan = build_plan(config)
+    pools = make_pools(table, embedder, plan, build_augment(config))
+    probe = [pair.anchor for pair in table.pairs[:4]]
+    start = embedder.encode(probe)
+    module = build_module(config, embedder)
+    report = fit(module, pools, plan, folder, tracker)
+    embedder.eval()
+    end = embedder.encode(probe)
+    if not np.isfinite(end).all() or np.array_equal(start, end):
+        raise RuntimeError("the training left every vector as it was, or made it NaN; nothing is saved")
+    return {**report, "truncated_share": truncated_share(embedder, table)}
+
+
+def _after(
+    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, tracker: "Tracker", before: Entries
+) -> Entries:
+    """Score the model as it is, and compare it with ``before``."""
+    if before:
+        log.info("score after the training")
+    step = config.trainer.max_steps
+    entries = score(
+        embedder,
+        specs,
+        config.eval.max_documents,
+        lambda name, entry: _log_score(tracker, name, entry, step),
+    )
+    return {
+        spec.name: finished_entry(
+            entries[spec.name],
+            before.get(spec.name),
+            gains(spec, before[spec.name], entries[spec.name]) if spec.name in before else None,
+        )
+        for spec in specs
+    }
+
+
+def _log_score(tracker: "Tracker", name: str, entry: Mapping[str, Any], step: int) -> None:
+    if "main_score" in entry:
+        tracker.log({f"eval/{name}": entry["main_score"]}, step)
+
+
+def _with_means(result: Settings) -> Settings:
+    """Add the status and the means over the tasks; a mean is null if a task has no score."""
+    tasks = list(result["tasks"].values())
+    means = {"score": _mean([t.get("main_score") for t in tasks]), "score_before": _mean([t["before"] for t in tasks])}
+    return {**result, "status": status(result["tasks"]), **means}
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known and len(known) == len(scores) else None
+
+
+def _summary(result: Settings) -> Settings:
+    """Return what dashboards sort by."""
+    scores = {f"eval/{name}": task["main_score"] for name, task in result["tasks"].items() if "main_score" in task}
+    before = {f"before/{name}": task["before"] for name, task in result["tasks"].items() if task.get("before")}
+    train = {f"train/{name}": value for name, value in (result["train"] or {}).items()}
+    return {**scores, **before, **train, "score": result["score"], "score_before": result["score_before"]}
+
+
+def _saved(folder: RunFolder) -> "Embedder":
+    from embedllm.embedder import Embedder
+
+    return Embedder.load(folder.path).to_accelerator()
+
+
+def _tracker(config: Config, plain: Settings, folder: RunFolder) -> "Tracker":
+    from embedllm.report.tables import flatten
+    from embedllm.tracking import Tracker, build_loggers
+
+    tracker = Tracker(folder, build_loggers(config.logger, folder, config.study))
+    tracker.start(flatten(plain))
+    return tracker
+
+
+def _yaml(plain: Settings) -> str:
+    import yaml
+
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

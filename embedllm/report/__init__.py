@@ -1,0 +1,1 @@
+"""Tables of finished runs; reads nothing but results."""

@@ -1,0 +1,194 @@
+"""The Hydra program: one run of the settings, or with ``-m`` one of each combination.
+
+The same as ``python train.py``, for an installed package: ``python -m embedllm.train``.
+"""
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors instead of printing them and exiting
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from embedllm.config import Config, check_known, check_values, config_dir
+from embedllm.errors import InputError, Interrupted
+from embedllm.hydra_errors import ERRORS, explain
+from embedllm.job import finished, run_folder, run_job
+from embedllm.report.tables import flatten, gains_table, results_table
+from embedllm.runs import RunFolder, replace_text
+
+log = logging.getLogger(__name__)
+
+ConfigStore.instance().store("schema", Config)
+
+
+@dataclass
+class Outcome:
+    """What became of one job."""
+
+    folder: RunFolder | None = None
+    result: dict[str, Any] | None = None
+    error: str | None = None
+    bad_input: bool = False
+
+
+OUTCOMES: list[Outcome] = []
+"""The jobs of this process, in order."""
+
+
+def main() -> int:
+    """Run the program and return its exit code: 0 done, 1 a run failed, 2 bad usage or input."""
+    OUTCOMES.clear()
+    try:
+        _program()
+    except ERRORS as error:
+        return _refuse(explain(error, _settings()))
+    except OSError as error:  # Hydra makes the study's folder before our code runs
+        return _refuse(f"runs_dir: {error.filename!r} cannot be written to ({error.strerror})")
+    except ValueError as error:
+        if not _raised_by_hydra(error):
+            raise
+        given = ", ".join(argument for argument in sys.argv[1:] if not argument.startswith("-"))
+        return _refuse(f"{str(error).splitlines()[0]} (given: {given})")
+    except (KeyboardInterrupt, Interrupted) as stop:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
+    return _report(OUTCOMES)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
+def _program(cfg: DictConfig) -> float | None:
+    outcome = _job(cfg)
+    OUTCOMES.append(outcome)
+    return outcome.result["score"] if outcome.result else None
+
+
+def _job(cfg: DictConfig) -> Outcome:
+    """Run one job; nothing is raised, so that one bad job does not stop the others of a sweep."""
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    outcome = Outcome()
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        check_known(plain)
+        config: Any = OmegaConf.to_object(cfg)
+        _check(config, sweep)
+        choices = _choices(plain)
+        outcome.folder = run_folder(plain, choices)
+        outcome.result = finished(config, outcome.folder)
+        if outcome.result is not None:
+            log.info("%s: already done", outcome.folder.path)
+        else:
+            log.info("%s", outcome.folder.path)
+            outcome.result = run_job(config, plain, choices, outcome.folder)
+    except (InputError, OmegaConfBaseException) as error:
+        outcome.error = explain(error, _settings()) if isinstance(error, ERRORS) else str(error)
+        outcome.bad_input = True
+        if sweep:
+            _record_failure(outcome, outcome.error)
+    except Exception as error:
+        outcome.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        _record_failure(outcome, traceback.format_exc())
+    return outcome
+
+
+def _check(config: Config, sweep: bool) -> None:
+    if sweep and config.trainer.devices > 1:
+        raise InputError(
+            f"trainer.devices: {config.trainer.devices} with -m, but a sweep gives each run one device; "
+            "use trainer.devices=1, or start runs on several devices one by one"
+        )
+    check_values(config)
+
+
+def _choices(plain: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option that was chosen in each group; a value that is not the option's own has another name."""
+    chosen = {
+        group: option
+        for group, option in HydraConfig.get().runtime.choices.items()
+        if isinstance(option, str) and not group.startswith("hydra/")
+    }
+    if (
+        chosen.get("prompt") is None
+        or _yaml_value("prompt", chosen["prompt"], "template") != plain["prompt"]["template"]
+    ):
+        chosen["prompt"] = "custom"
+    if chosen.get("model") is None or _yaml_value("model", chosen["model"], "name") != plain["model"]["name"]:
+        chosen["model"] = Path(plain["model"]["name"]).name
+    return {"pooling": "custom", **chosen}
+
+
+def _yaml_value(group: str, option: str, key: str) -> Any:
+    path = config_dir() / group / f"{option}.yaml"
+    return OmegaConf.select(OmegaConf.load(path), key) if path.is_file() else None
+
+
+def _record_failure(outcome: Outcome, text: str) -> None:
+    """Write ``error.txt``; that the folder cannot be made may be what the error is about."""
+    if outcome.folder is None:
+        return
+    try:
+        outcome.folder.create()
+        replace_text(outcome.folder.error, text.rstrip() + "\n")
+    except (InputError, OSError) as error:
+        log.error("error.txt could not be written: %s", error)
+
+
+def _report(outcomes: list[Outcome]) -> int:
+    """Print the table and what went wrong; return the exit code."""
+    results = [outcome.result for outcome in outcomes if outcome.result]
+    if results:
+        print(f"\n{results_table(results)}\n")
+    if len(results) == 1 and results[0]["train"]:
+        print(f"{gains_table(results[0])}\n")
+    failed = [outcome for outcome in outcomes if outcome.error]
+    sentences = [_sentence(outcome, len(outcomes) > 1) for outcome in failed]
+    sentences += [
+        f"{name} was not scored: {score['error']}"
+        for result in results
+        for name, score in result["tasks"].items()
+        if "error" in score
+    ]
+    for sentence in dict.fromkeys(sentences):
+        print(sentence, file=sys.stderr)
+    if failed and all(outcome.bad_input for outcome in failed):
+        return 2
+    return 1 if sentences else 0
+
+
+def _sentence(outcome: Outcome, several: bool) -> str:
+    if outcome.folder is None or (outcome.bad_input and not several):
+        return str(outcome.error)
+    where = "" if outcome.bad_input else f" (the traceback is in {outcome.folder.error})"
+    return f"{outcome.folder.path.name} failed: {outcome.error}{where}"
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 2
+
+
+def _settings() -> list[str]:
+    """Return the names of all settings and groups, for suggestions."""
+    schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    return [*schema, *flatten(schema), "pooling.pool_over", "pooling.normalize"]
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "hydra" in Path(frames[-1].filename).parts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

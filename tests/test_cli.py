@@ -1,0 +1,105 @@
+"""``embedllm evaluate`` and ``embedllm encode``."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedllm import Embedder
+from embedllm.cli import main
+
+
+@pytest.fixture
+def run_folder(tiny_path: Path, tmp_path: Path) -> Path:
+    """A finished run with one score."""
+    folder = tmp_path / "run"
+    Embedder.from_pretrained(str(tiny_path), template="Text: {text}").save(folder / "model")
+    result = {"tasks": {"old": {"main_score": 50.0}}, "score": 50.0, "status": "done"}
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+@pytest.fixture
+def sts(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs.csv"
+    path.write_text("sentence1,sentence2,score\na cat,a dog,1\na cat,the cat,4\nsky,car,0\nblue,red,2\n")
+    return path
+
+
+def test_encode_row_i_is_line_i(tiny_path: Path, tmp_path: Path) -> None:
+    lines = ["second\u2028line", "", "carriage\rreturn", "x", " "]
+    (tmp_path / "in.txt").write_bytes("\n".join(lines).encode() + b"\n")
+    assert main(["encode", str(tiny_path), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.npy")]) == 0
+    vectors = np.load(tmp_path / "out.npy")
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, Embedder.load(tiny_path).encode(lines), atol=1e-6)
+
+
+def test_encode_writes_the_dtype_that_was_asked_for(tiny_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a\nb")
+    out = tmp_path / "out.npy"
+    assert main(["encode", str(tiny_path), str(tmp_path / "in.txt"), "-o", str(out), "--dtype", "float16"]) == 0
+    assert (np.load(out).dtype, np.load(out).shape) == (np.float16, (2, 32))
+
+
+def test_evaluate_adds_scores_to_a_run(run_folder: Path, sts: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    result = json.loads((run_folder / "result.json").read_text())
+    score = result["tasks"]["pairs"]["main_score"]
+    assert result["tasks"]["old"] == {"main_score": 50.0}
+    assert result["score"] == (50.0 + score) / 2
+    assert capsys.readouterr().out == f"pairs\t{score:.2f}\n"
+
+
+def test_evaluate_scores_a_decoder_and_writes_nothing(
+    tiny_path: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["evaluate", str(tiny_path), "--tasks", str(sts)]) == 0
+    assert capsys.readouterr().out.startswith("pairs\t")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["encode", "./nowhere", "in.txt", "-o", "out.npy"], "model.name: "),
+        (["encode", "embedded:tiny", "missing.txt", "-o", "out.npy"], "'missing.txt' cannot be read"),
+        (["encode", "embedded:tiny", "empty.txt", "-o", "out.npy"], "'empty.txt' is empty"),
+        (["encode", "embedded:tiny", "binary.txt", "-o", "out.npy"], "'binary.txt' is not UTF-8 text (byte 0)"),
+        (["encode", "embedded:tiny", "in.txt", "-o", "out.txt"], "--output: 'out.txt' does not end in .npy"),
+        (["encode", "embedded:tiny", "in.txt", "-o", "no/out.npy"], "--output: the folder of 'no/out.npy'"),
+        (["evaluate", "./nowhere", "--tasks", "nope.csv"], "eval.tasks: 'nope.csv': no file"),
+        (["evaluate", "embedded:tiny", "--max-documents", "1"], "--max-documents: 1 is not allowed"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in.txt").write_text("a\nb\n")
+    Path("empty.txt").write_text("")
+    Path("binary.txt").write_bytes(b"\xff\x00\x01")
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
+
+
+def test_a_full_disk_leaves_no_half_file(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.txt").write_text("a")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full_disk)
+    assert main(["encode", str(tiny_path), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.npy")]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]

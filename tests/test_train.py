@@ -1,0 +1,295 @@
+"""``python train.py`` from end to end, on the tiny model; the program runs in this process."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedllm.train import main
+
+ROOT = Path(__file__).parents[1]
+TASKS = "eval.tasks=[{}]"
+ZERO_SHOT = ["trainer.max_steps=0"]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A clustering file of three classes."""
+    path = tmp_path / "animals.csv"
+    words = {"cat": "a cat sleeps on the warm mat", "car": "the fast car drives", "sky": "blue sky above us"}
+    with path.open("w", newline="") as file:
+        rows = [(f"{text} {i} times", label) for i in range(12) for label, text in words.items()]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Call the program with the tiny model and ``labelled``; return its exit code and what it printed."""
+
+    def call(*overrides: str) -> tuple[int, str]:
+        defaults = [
+            "model=tiny",
+            f"runs_dir={tmp_path / 'runs'}",
+            TASKS.format(labelled),
+            "eval.max_documents=null",
+            *ZERO_SHOT,
+        ]
+        names = {override.split("=")[0] for override in overrides}
+        kept = [override for override in defaults if override.split("=")[0] not in names]
+        flags = [override for override in overrides if override.startswith("-")]
+        monkeypatch.setattr(sys, "argv", ["train.py", *flags, *kept, *(o for o in overrides if o not in flags)])
+        code = main()
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call
+
+
+def results(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    paths = (tmp_path / "runs").glob("*/*/result.json")
+    return {path.parent.name.rpartition("-")[0]: json.loads(path.read_text()) for path in paths}
+
+
+def test_a_run_leaves_what_the_contract_says(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, printed = run("pooling=last", "prompt=cluster")
+    assert code == 0
+    (result,) = results(tmp_path).values()
+    assert {"run_id", "study", "status", "choices", "config", "tasks", "score", "score_before"} <= set(result)
+    assert {"suite", "versions", "train", "commit", "hardware"} <= set(result)
+    assert (result["choices"]["pooling"], result["choices"]["prompt"], result["choices"]["model"]) == (
+        "last",
+        "cluster",
+        "tiny",
+    )
+    assert result["tasks"]["animals"]["metric"] == "v_measure"
+    assert result["score"] == result["tasks"]["animals"]["main_score"]
+    folder = tmp_path / "runs" / "scratch" / f"last-cluster-{result['run_id']}"
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.csv", "model", "result.json"}
+    metrics = list(csv.DictReader((folder / "metrics.csv").open()))
+    assert metrics == [{"step": "0", "metric": "eval/animals", "value": repr(result["score"])}]
+    assert f"{result['score']:.1f}" in printed
+
+
+def test_a_sweep_writes_one_result_a_job_and_a_table(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, printed = run("-m", "pooling=mean,last,eos", "prompt=none,cluster")
+    assert code == 0
+    assert len(results(tmp_path)) == 6
+    table = printed[printed.index("pooling  prompt") :].splitlines()
+    assert [line.split()[:2] for line in table[2:8]] == [
+        [pooling, prompt] for pooling in ("mean", "last", "eos") for prompt in ("none", "cluster")
+    ]
+
+
+def test_a_finished_run_is_skipped_before_torch_is_imported(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
+) -> None:
+    run()
+    check = (
+        "import sys; from embedllm.train import main; code = main();"
+        "print(code, [name for name in ('torch', 'mteb', 'transformers') if name in sys.modules])"
+    )
+    arguments = [
+        "model=tiny",
+        f"runs_dir={tmp_path / 'runs'}",
+        TASKS.format(labelled),
+        "eval.max_documents=null",
+        *ZERO_SHOT,
+    ]
+    done = subprocess.run([sys.executable, "-c", check, *arguments], capture_output=True, text=True, check=True)
+    assert "already done" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_more_tasks_are_scored_without_scoring_the_old_ones_again(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
+) -> None:
+    run()
+    first = results(tmp_path)["mean-none"]["tasks"]["animals"]
+    more = labelled.with_name("pairs.csv")
+    more.write_text("sentence1,sentence2,score\na cat,a dog,1\na cat,the cat,4\nsky,car,0\nblue,red,2\n")
+    code, printed = run(TASKS.format(f"{labelled},{more}"))
+    assert code == 0
+    tasks = results(tmp_path)["mean-none"]["tasks"]
+    assert tasks["animals"] == first
+    assert tasks["pairs"]["metric"] == "cosine_spearman"
+    assert "pooling  prompt  animals  pairs  mean" in " ".join(printed.split("\n")).replace("   ", "  ")
+
+
+def test_changed_documents_are_scored_again(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
+) -> None:
+    run()
+    labelled.write_text(labelled.read_text() + "one more animal,cat\n")
+    code, printed = run()
+    assert code == 0
+    assert "already done" not in printed
+    assert results(tmp_path)["mean-none"]["tasks"]["animals"]["documents"] == 37
+
+
+def test_a_task_that_cannot_be_had_leaves_the_others_and_is_tried_again(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
+) -> None:
+    both = TASKS.format(f"{labelled},TwentyNewsgroupsClustering.v2")
+    code, printed = run(both)
+    result = results(tmp_path)["mean-none"]
+    assert code == 1
+    assert result["status"] == "incomplete"
+    assert result["score"] is None
+    assert "main_score" in result["tasks"]["animals"]
+    assert "TwentyNewsgroupsClustering.v2 was not scored" in printed
+    assert run(both)[0] == 1
+    assert "already done" in run(TASKS.format(labelled))[1]
+
+
+def test_no_tasks_is_allowed(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    assert run("eval.tasks=[]")[0] == 0
+    assert results(tmp_path)["mean-none"]["score"] is None
+
+
+def test_a_template_of_ones_own_is_called_custom(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    assert run("eval.tasks=[]", 'prompt.template="Topic of {text}:"')[0] == 0
+    assert list(results(tmp_path)) == ["mean-custom"]
+
+
+def test_a_bad_job_does_not_stop_the_others(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, printed = run("-m", "model.layers=99,1")
+    assert code == 2
+    assert "model.layers: 99" in printed
+    assert "Traceback" not in printed
+    assert len(results(tmp_path)) == 1
+    (error,) = (tmp_path / "runs").glob("*/*/error.txt")
+    assert error.read_text().startswith("model.layers: 99")
+
+
+def test_a_crash_is_written_down_and_the_run_is_tried_again(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedllm.embedder import Embedder
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("the sky fell")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "save", crash)
+        code, printed = run()
+    assert code == 1
+    assert "RuntimeError: the sky fell" in printed
+    (error,) = (tmp_path / "runs").glob("*/*/error.txt")
+    assert "Traceback" in error.read_text()
+    assert run()[0] == 0
+    assert not error.exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["pooling=meen"], "pooling: there is no 'meen'; did you mean 'mean'?"),
+        (["prompt=clster"], "prompt: there is no 'clster'; did you mean 'cluster'?"),
+        (["poolng=mean"], "poolng: no such setting; did you mean 'pooling'?"),
+        (["trainer.devics=2"], "trainer.devics: no such setting; did you mean 'trainer.devices'?"),
+        (["+trainer.devics=2"], "trainer.devics: no such setting; did you mean 'trainer.devices'?"),
+        (["model.layers=abc"], "model.layers: 'abc' is not a whole number"),
+        (["model.final_norm=maybe"], "model.final_norm: 'maybe' is not true or false"),
+        (["eval.tasks=a.csv"], "eval.tasks: 'a.csv' is not a list; write [a,b]"),
+        (["pooling=mean,last"], "'pooling=mean,last' names several values; add -m to run each of them"),
+        (["prompt.template=a {text}"], "'prompt.template=a {text}' cannot be read as setting=value"),
+        (["prompt.template=nothing"], "prompt.template: 'nothing' has no {text} slot"),
+        (["~pooling"], "pooling: nothing is chosen"),
+        (["+pooling.dropout=1"], "pooling.dropout: no such setting"),
+        (["model.layers=999"], "model.layers: 999"),
+        (["model.attention=both"], "model.attention: 'both'"),
+        (["model.dtype=float8"], "model.dtype: 'float8'"),
+        (["model.max_length=3"], "model.max_length: 3 leaves"),
+        (["model.name=./nowhere"], "model.name: "),
+        (["model.name=embedded:huge"], "model.name: "),
+        (["eval.tasks=[nope.csv]"], "eval.tasks: 'nope.csv': no file"),
+        (["eval.tasks=[TwentyNewsgroupClustering]"], "eval.tasks: 'TwentyNewsgroupClustering'"),
+        (["eval.tasks=[embedded:nope]"], "eval.tasks: "),
+        (["eval.max_documents=1"], "eval.max_documents: 1 is not allowed"),
+        (["pooling.pool_over=suffix"], "pooling.pool_over: 'suffix', but nothing follows the text"),
+        (["pooling=eos", "pooling.pool_over=text"], "pooling.pool_over: 'text' leaves out the EOS"),
+        (["seed=-1"], "seed: -1 is not allowed"),
+        (["-m", "trainer.devices=2"], "trainer.devices: 2 with -m"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_no_run(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, overrides: list[str], sentence: str
+) -> None:
+    from embedllm import backbone
+
+    loaded = []
+    original = backbone._load_weights
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbone, "_load_weights", lambda *args: loaded.append(args) or original(*args))
+        code, printed = run(*overrides)
+    lines = [line for line in printed.splitlines() if not line.startswith(("[", str(tmp_path)))]
+    assert code == 2
+    assert len(lines) == 1, printed
+    assert lines[0].startswith(sentence)
+    assert not loaded
+    assert not list((tmp_path / "runs").glob("*/*/"))
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"text,label\n", "no rows"),
+        (b"\x00\x01\x02\x03", "zero byte"),
+        (b"\xff\xfeh\x00", "zero byte"),
+        (b"words,topic\na,b\n", "'words'"),
+        (b"text,label\na,b\nc,b\n", "one label"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    code, printed = run(TASKS.format(path))
+    assert code == 2
+    assert sentence in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").exists(), reason="needs a folder nobody can write to")
+def test_a_folder_that_cannot_be_written_is_one_sentence(run: Callable[..., tuple[int, str]]) -> None:
+    code, printed = run("runs_dir=/proc/embedllm")
+    assert code == 2
+    assert printed.startswith("runs_dir: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job", "--resolve"]])
+def test_help_and_config_are_printed(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "pooling" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logger", ["wandb", "tensorboard", "[wandb,tensorboard]"])
+def test_loggers_come_on_top_of_metrics(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert run(f"logger={logger}")[0] == 0
+    (folder,) = (tmp_path / "runs" / "scratch").glob("mean-*")
+    assert (folder / "metrics.csv").exists()
+    if "wandb" in logger:
+        (offline,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+        assert b"eval/animals" in offline.read_bytes()
+    if "tensorboard" in logger:
+        (events,) = (folder / "tensorboard").glob("events.*")
+        assert b"eval/animals" in events.read_bytes()
