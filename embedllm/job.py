@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from embedllm.config import Config
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec, parse_specs
-from embedllm.recipe import build_augment, build_embedder, build_module, build_plan, build_table, identified
+from embedllm.recipe import (
+    build_augment,
+    build_embedder,
+    build_module,
+    build_plan,
+    build_table,
+    check_training,
+    identified,
+)
 from embedllm.runs import RunFolder, replace_text, run_id
 from embedllm.scoring import finished_entry, gains, missing_tasks, score, status
 from embedllm.targets import check_targets
@@ -55,7 +63,10 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
             raise InputError(f"{group}: nothing is chosen; choose one of conf/{group}")
     check_targets(plain)
     result = folder.read_result()
-    table = build_table(config) if config.trainer.max_steps > 0 and result is None else None
+    table = None
+    if config.trainer.max_steps > 0 and result is None:
+        check_training(config)
+        table = build_table(config)
 
     from embedllm.eval.tasks import prepare_tasks
 

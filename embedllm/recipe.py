@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from embedllm.config import Config
@@ -46,7 +47,7 @@ def build_embedder(config: Config) -> "Embedder":
         ModelSpec(**vars(config.model)),
         template=config.prompt.template,
         bos=config.prompt.bos,
-        head=instantiate(dict(config.pooling), _partial_=True, _convert_="all"),
+        head=_build("pooling", config.pooling, _partial_=True),
         adapter=AdapterSpec(**vars(config.adapter)) if trained else None,
         seed=config.seed,
     )
@@ -57,7 +58,7 @@ def build_augment(config: Config) -> "Augmenter | None":
     """Return what makes positives of single texts; None if the settings name nothing."""
     if config.data.augment is None:
         return None
-    augment: Augmenter = instantiate(config.data.augment, _convert_="all")
+    augment: Augmenter = _build("data.augment", config.data.augment)
     return augment
 
 
@@ -94,10 +95,44 @@ def build_plan(config: Config) -> "TrainingPlan":
     return TrainingPlan(**settings, seed=config.seed)
 
 
+def check_training(config: Config) -> None:
+    """Build what a training needs besides the model, so that what is wrong with it shows before weights load.
+
+    Raises:
+        InputError: naming the setting.
+    """
+    import torch
+
+    from embedllm.training import check_plan
+
+    check_plan(build_plan(config))
+    build_augment(config)
+    _build("loss", config.loss)
+    _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    head = _build("pooling", config.pooling, hidden_size=8)
+    if config.adapter.kind == "none" and not list(head.parameters()):
+        raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")
+
+
 def build_module(config: Config, embedder: "Embedder") -> "EmbedderModule":
     """Return the LightningModule of a run."""
     from embedllm.training import make_module
 
-    loss = instantiate(dict(config.loss), _convert_="all")
-    optimizer = instantiate(dict(config.optimizer), _partial_=True, _convert_="all")
+    loss = _build("loss", config.loss)
+    optimizer = _build("optimizer", config.optimizer, _partial_=True)
     return make_module(embedder, loss, optimizer, build_plan(config))
+
+
+def _build(group: str, node: Mapping[str, Any], *arguments: Any, **more: Any) -> Any:
+    """Instantiate the class that ``node`` names; what it refuses is the user's input."""
+    try:
+        return instantiate(dict(node), *arguments, **more, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if isinstance(cause, InputError):
+            raise cause from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        given = ", ".join(f"{group}.{name}={value!r}" for name, value in node.items() if name != "_target_")
+        raise InputError(f"{group}: {node['_target_']} refuses {given} ({reason})") from error

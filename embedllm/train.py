@@ -182,7 +182,15 @@ def _refuse(sentence: str) -> int:
 def _settings() -> list[str]:
     """Return the names of all settings and groups, for suggestions."""
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    return [*schema, *flatten(schema), "pooling.pool_over", "pooling.normalize"]
+    names = [*schema, *flatten(schema)]
+    for path in config_dir().glob("*/*.yaml"):  # the open groups have what their options have
+        names += [f"{path.parent.name}.{name}" for name in flatten(_yaml_values(path))]
+    return list(dict.fromkeys(names))
+
+
+def _yaml_values(path: Path) -> dict[str, Any]:
+    values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return {str(name): value for name, value in values.items() if name != "defaults"}
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CPU_MICRO_BATCH_TOKENS = 1_024
 GPU_MICRO_BATCH_TOKENS = 16_384
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class TrainingPlan:
     seed: int
 
 
+def check_plan(plan: TrainingPlan) -> None:
+    """Raise an InputError for a setting that the training would refuse."""
+    warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
+    if plan.precision not in PRECISIONS:
+        raise InputError(f"trainer.precision: {plan.precision!r} is not one of {', '.join(PRECISIONS)}")
+
+
 def make_pools(table: PairTable, embedder: Embedder, plan: TrainingPlan, augment: Augmenter | None) -> PairPools:
     """Return the batches of the whole run; which texts they hold is decided by the seed alone."""
     return PairPools(
@@ -64,11 +72,7 @@ def make_pools(table: PairTable, embedder: Embedder, plan: TrainingPlan, augment
 def make_module(
     embedder: Embedder, loss: torch.nn.Module, optimizer: OptimizerFactory, plan: TrainingPlan
 ) -> EmbedderModule:
-    """Return the module to fit.
-
-    Raises:
-        InputError: if nothing can be trained.
-    """
+    """Return the module to fit."""
     budget = plan.micro_batch_tokens
     if budget == "auto":
         budget = CPU_MICRO_BATCH_TOKENS if embedder.device.type == "cpu" else GPU_MICRO_BATCH_TOKENS
@@ -77,23 +81,15 @@ def make_module(
         loss,
         micro_batch_tokens=int(budget),
         grad_cache=plan.grad_cache,
-        autocast=autocast_dtype(plan.precision, embedder),
+        autocast=autocast_dtype(plan.precision),
     )
     schedule = warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
-    module = EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed)
-    if not module.trainable():
-        raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")
-    return module
+    return EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed)
 
 
-def autocast_dtype(precision: str, embedder: Embedder) -> torch.dtype | None:
+def autocast_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise InputError(f"trainer.precision: {precision!r} is not one of auto, float32, bfloat16")
-    weights = next(embedder.backbone.parameters()).dtype
-    wanted = resolve_dtype(precision) if precision != "auto" else weights
-    if precision == "auto" and weights == torch.float32:
-        wanted = resolve_dtype("auto")
+    wanted = resolve_dtype(precision)
     return None if wanted == torch.float32 else wanted
 
 

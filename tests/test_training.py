@@ -1,0 +1,277 @@
+"""Training through the program: what it leaves, and that stopping it anywhere changes no bit."""
+
+import csv
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from embedllm import Embedder
+from embedllm.train import main
+
+ROOT = Path(__file__).parents[1]
+STEPS = 8
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[str]:
+    """A training of some seconds, with dropout, accumulation and augmentation."""
+    labels = tmp_path / "labels.csv"
+    rows = [f"the {word} number {i} is here,{word}" for i in range(8) for word in ("river", "engine", "bread")]
+    labels.write_text("text,label\n" + "\n".join(rows) + "\n")
+    return [
+        "model=tiny",
+        "prompt=cluster",
+        "pooling=last",
+        "adapter.r=4",
+        "adapter.dropout=0.2",
+        f"trainer.max_steps={STEPS}",
+        "trainer.batch_size=8",
+        "trainer.accumulate=2",
+        "trainer.warmup=2",
+        "trainer.checkpoint_every=2",
+        "trainer.micro_batch_tokens=600",
+        f"eval.tasks=[{labels}]",
+        "eval.max_documents=null",
+    ]
+
+
+def train(settings: list[str], runs: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["train.py", *settings, f"runs_dir={runs}", *more])
+    return main()
+
+
+def only_run(runs: Path) -> Path:
+    (folder,) = runs.glob("*/*")
+    return folder
+
+
+def weights(run: Path) -> str:
+    return hashlib.sha256((run / "model" / "adapter" / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def metrics(run: Path) -> list[list[str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def comparable(run: Path) -> dict[str, Any]:
+    """The result without what time and place decide."""
+    result = json.loads((run / "result.json").read_text())
+    for name in ("seconds", "pairs_per_second", "peak_memory_gb"):
+        result["train"].pop(name)
+    result["config"].pop("runs_dir")
+    return result
+
+
+def test_a_training_leaves_scores_before_and_after_and_a_small_model(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(settings, tmp_path / "runs", monkeypatch) == 0
+    run = only_run(tmp_path / "runs")
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "model", "result.json"}
+    model = {str(path.relative_to(run / "model")) for path in (run / "model").rglob("*") if path.is_file()}
+    assert model == {
+        "embedllm.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+    }
+    result = json.loads((run / "result.json").read_text())
+    task = result["tasks"]["labels"]
+    assert task["before"] is not None
+    assert task["gain"]["low"] <= task["gain"]["high"]
+    assert result["score_before"] == task["before"]
+    assert result["train"]["steps"] == STEPS
+    assert result["train"]["pairs"] == STEPS * 8 * 2
+    assert 0 < result["train"]["padding_efficiency"] <= 1
+    steps = [int(row[0]) for row in metrics(run) if row[1] == "train/loss"]
+    assert steps == list(range(1, STEPS + 1))
+    assert "95 % interval" in capsys.readouterr().out
+
+
+def test_the_saved_model_is_the_trained_one(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(settings, tmp_path / "runs", monkeypatch)
+    run = only_run(tmp_path / "runs")
+    trained = Embedder.load(run)
+    base = Embedder.from_pretrained(trained.spec, template=trained.prompt.template, head=type(trained.head))
+    vectors, untrained = trained.encode(["a river"]), base.encode(["a river"])
+    assert abs(vectors - untrained).max() > 1e-4
+
+
+def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for runs in ("a", "b"):
+        train(settings, tmp_path / runs, monkeypatch)
+    train(settings, tmp_path / "c", monkeypatch, "seed=1")
+    a, b, c = (only_run(tmp_path / runs) for runs in "abc")
+    assert weights(a) == weights(b) != weights(c)
+    assert metrics(a) == metrics(b)
+
+
+def test_scoring_or_not_changes_no_bit_of_the_weights(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(settings, tmp_path / "a", monkeypatch)
+    train([s for s in settings if not s.startswith("eval.tasks")], tmp_path / "b", monkeypatch, "eval.tasks=[]")
+    assert weights(only_run(tmp_path / "a")) == weights(only_run(tmp_path / "b"))
+
+
+def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from embedllm.module import EmbedderModule
+
+    train(settings, tmp_path / "whole", monkeypatch)
+    count = EmbedderModule._count
+
+    def count_and_signal(self: EmbedderModule, *arguments: Any) -> None:
+        count(self, *arguments)
+        if self.totals.steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbedderModule, "_count", count_and_signal)
+        assert train(settings, tmp_path / "cut", monkeypatch) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert "the same command goes on" in capsys.readouterr().err
+    run = only_run(tmp_path / "cut")
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 3
+    assert not (run / "result.json").exists()
+    assert train(settings, tmp_path / "cut", monkeypatch) == 0
+    assert comparable(run) == comparable(only_run(tmp_path / "whole"))
+    assert weights(run) == weights(only_run(tmp_path / "whole"))
+    assert metrics(run) == metrics(only_run(tmp_path / "whole"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_texts(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(settings, tmp_path / "runs", monkeypatch, "optimizer.lr=1e38", "trainer.clip=null") == 1
+    run = only_run(tmp_path / "runs")
+    printed = capsys.readouterr().err
+    assert "the loss is" in printed or "the norm of the gradient is" in printed or "NaN" in printed
+    assert not (run / "result.json").exists()
+    pools = json.loads((run / "bad_batch.json").read_text())
+    assert [len(pool) for pool in pools] == [8, 8]
+
+
+def test_a_checkpoint_with_nan_is_refused(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from embedllm.callbacks import Checkpoints
+
+    with monkeypatch.context() as patch:
+        patch.setattr("embedllm.job.shutil.rmtree", lambda *_, **__: None)
+        train(settings, tmp_path / "runs", monkeypatch)
+    run = only_run(tmp_path / "runs")
+    (run / "result.json").unlink()
+    path = run / "checkpoints" / Checkpoints(run, None).path.name
+    state = torch.load(path, weights_only=True)
+    name = next(iter(state["state_dict"]))
+    state["state_dict"][name].fill_(float("nan"))
+    torch.save(state, path)
+    assert train(settings, tmp_path / "runs", monkeypatch) == 2
+    assert f"NaN or infinity in '{name}'" in capsys.readouterr().err
+
+
+def test_labels_supervise(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next(s for s in settings if s.startswith("eval.tasks")).removeprefix("eval.tasks=[").removesuffix("]")
+    more = [f"data.path={path}", "data.anchor=text", "data.label=label", "data.augment=null"]
+    assert train(settings, tmp_path / "runs", monkeypatch, *more) == 0
+
+
+def test_a_run_goes_on_from_another_ones_adapter(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(settings, tmp_path / "first", monkeypatch)
+    first = only_run(tmp_path / "first")
+    assert train(settings, tmp_path / "second", monkeypatch, f"adapter.path={first}", "trainer.max_steps=2") == 2
+    settings = [s for s in settings if not s.startswith(("trainer.max_steps", "trainer.warmup"))]
+    more = [f"adapter.path={first}", "trainer.max_steps=2", "trainer.warmup=0"]
+    assert train(settings, tmp_path / "second", monkeypatch, *more) == 0
+    second = json.loads((only_run(tmp_path / "second") / "result.json").read_text())
+    after = json.loads((first / "result.json").read_text())["tasks"]["labels"]["main_score"]
+    assert second["tasks"]["labels"]["before"] == pytest.approx(after, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["trainer.batch_size=1"], "trainer.batch_size: 1 is not allowed; the lowest value is 2"),
+        (["trainer.batch_size=5000"], "trainer.batch_size: 5000 pairs make a pool"),
+        (["trainer.warmup=8"], "trainer.warmup: 8 steps, but trainer.max_steps is 8"),
+        (["trainer.schedule=step"], "trainer.schedule: 'step' is not one of constant, linear, cosine"),
+        (["trainer.precision=fp8"], "trainer.precision: 'fp8' is not one of auto, float32, bfloat16"),
+        (["trainer.micro_batch_tokens=none"], "trainer.micro_batch_tokens: 'none' is not auto"),
+        (["trainer.devices=2"], "trainer.devices: 2, but a run uses one device"),
+        (["loss.temperature=0"], "loss.temperature: 0"),
+        (["loss.temperature=abc"], "loss.temperature: 'abc' is not of type float"),
+        (["loss.temprature=1"], "loss.temprature: no such setting; did you mean 'loss.temperature'?"),
+        (["optimizer.lr=abc"], "optimizer: torch.optim.AdamW refuses optimizer.lr='abc'"),
+        (["adapter=none"], "adapter: nothing can be trained with adapter=none"),
+        (["adapter=qlora"], "adapter.kind: "),
+        (["adapter.r=0"], "adapter.r: 0"),
+        (["adapter.layers=9"], "adapter.layers: 9"),
+        (["adapter.target_modules=[k_prj]"], "adapter.target_modules: "),
+        (["adapter.path=./nowhere"], "adapter.path: "),
+        (["data.path=nope.csv"], "data.path: no file at 'nope.csv'"),
+        (["data=paper_csv"], "data.path: "),
+        (["data.augment=null"], "data.positive: no column 'positive'"),
+        (["data.anchor=words"], "data.anchor: no column 'words'"),
+        (["data.label=topic"], "data.label: no column 'topic'"),
+        (["data/augment=none"], "data/augment: there is no 'none'"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_before_anything_is_scored(
+    settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    sentence: str,
+) -> None:
+    names = {override.split("=")[0] for override in overrides}
+    kept = [setting for setting in settings if setting.split("=")[0] not in names]
+    assert train(kept, tmp_path / "runs", monkeypatch, *overrides) == 2
+    printed = capsys.readouterr()
+    assert printed.err.splitlines()[-1].startswith(sentence), printed.err
+    assert "Traceback" not in printed.err
+    assert "score before" not in printed.out
+
+
+@pytest.mark.slow
+def test_five_kills_change_no_bit(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "train.py", *settings]
+    whole = subprocess.run([*command, f"runs_dir={tmp_path / 'whole'}"], cwd=ROOT, check=True, capture_output=True)
+    assert whole.returncode == 0
+    begin = time.monotonic()
+    subprocess.run([*command, f"runs_dir={tmp_path / 'timed'}"], cwd=ROOT, check=True, capture_output=True)
+    length = time.monotonic() - begin
+    rng = random.Random(0)
+    for _ in range(5):
+        process = subprocess.Popen([*command, f"runs_dir={tmp_path / 'cut'}"], cwd=ROOT, stdout=-3, stderr=-3)
+        time.sleep(length * (0.3 + 0.6 * rng.random()))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, f"runs_dir={tmp_path / 'cut'}"], cwd=ROOT, check=True, capture_output=True)
+    cut, uncut = only_run(tmp_path / "cut"), only_run(tmp_path / "whole")
+    assert weights(cut) == weights(uncut)
+    assert comparable(cut) == comparable(uncut)
+    assert metrics(cut) == metrics(uncut)
