@@ -1,0 +1,161 @@
+"""The model card: a README.md with what the Hub reads at its top."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embedllm.embedder import Embedder
+from embedllm.export.markdown import number, table
+from embedllm.report.tables import flatten
+from embedllm.runs import ALWAYS, ASIDE, TRAINED, RunFolder
+
+BASES = {"embedded:smollm2_135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+"""Hub id and licence of an embedded model."""
+
+DATA = {
+    "embedded:wikipedia_sentences": (
+        "sentences of 97 articles of the English Wikipedia (dump of 2016), CC BY-SA 3.0; positives are altered copies"
+    ),
+    "hub:princeton-nlp/datasets-for-simcse": "data of SimCSE (Gao et al., 2021); the licences of its sources hold",
+}
+"""What is known about training data, by the start of ``data.path``."""
+
+
+def write_model_card(folder: Path, run: Path, embedder: Embedder, notes: tuple[str, ...] = ()) -> None:
+    """Write ``README.md``, with the scores of ``run`` if it is one, and ``notes`` among the limits."""
+    text = "\n\n".join(_sections(embedder, _result(run), notes))
+    (folder / "README.md").write_text(text + "\n", encoding="utf-8")
+
+
+def front_matter(embedder: Embedder) -> dict[str, Any]:
+    """Return what the Hub reads: library, task, tags, and base model and licence where they are known."""
+    base, licence = _base(embedder.spec.name)
+    known = {"base_model": base, "license": licence}
+    return {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "tags": ["sentence-transformers", "sentence-similarity", "feature-extraction", "embedllm"],
+        **{name: value for name, value in known.items() if value is not None},
+    }
+
+
+def _sections(embedder: Embedder, result: Mapping[str, Any] | None, notes: tuple[str, ...]) -> Iterator[str]:
+    yield f"---\n{yaml.safe_dump(front_matter(embedder), sort_keys=False)}---"
+    yield f"# {_title(embedder)}"
+    yield _summary(embedder)
+    yield f"## Use\n\n```python\n{USE}\n```"
+    yield f"## Recipe\n\n{table(('setting', 'value'), _recipe(embedder, result))}"
+    yield f"## Training data\n\n{_data(result)}"
+    yield f"## Scores\n\n{_scores(result)}"
+    yield "## Limits\n\n" + "\n".join(f"* {limit}" for limit in (*_limits(embedder), *notes))
+    yield f"## Citation\n\n{CITATION}"
+
+
+USE = """from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("PATH_OR_HUB_ID")
+vectors = model.encode(["a man is driving a car", "the truck stopped"])"""
+
+CITATION = """```bibtex
+@misc{roth2025,
+  author = {Roth, Benedikt and others},
+  year   = {2025},
+  eprint = {2507.22729},
+  archivePrefix = {arXiv}
+}
+```
+
+Made with embedllm, which implements the paper above."""
+
+
+def _title(embedder: Embedder) -> str:
+    head = type(embedder.head).__name__
+    return f"{Path(embedder.spec.name.removeprefix('embedded:')).name}, {head}"
+
+
+def _summary(embedder: Embedder) -> str:
+    return (
+        f"A decoder-only language model as a text-embedding model: {embedder.output_size} dimensions, at most "
+        f"{embedder.spec.max_length} tokens with the prompt. The prompt is inside the tokenizer, so texts are given "
+        f"as they are:\n\n```text\n{embedder.prompt.template}\n```"
+    )
+
+
+def _recipe(embedder: Embedder, result: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
+    """Give every setting that decided the weights, and what is known about the training."""
+    if result is None:
+        settings: dict[str, Any] = {"model": asdict(embedder.spec), "prompt": {"template": embedder.prompt.template}}
+        settings |= {"pooling": embedder.head_config, "adapter": asdict(embedder.adapter)}
+        yield from _set_values(settings)
+        return
+    config, trained = result["config"], result.get("train")
+    yield from _set_values({name: config[name] for name in (*ALWAYS, *(TRAINED if trained else ()))})
+    if trained:
+        yield from _set_values({"trainer": {k: v for k, v in config["trainer"].items() if k not in ASIDE}})
+    yield from ((name, result[name]) for name in ("run_id", "commit", "hardware") if result.get(name))
+
+
+def _set_values(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Flatten settings, without those that are null."""
+    return ((name, _public(value)) for name, value in flatten(settings).items() if value is not None)
+
+
+def _public(value: Any) -> Any:
+    """Keep only the name of a file or folder: where it lies on this machine says nothing elsewhere."""
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+def _data(result: Mapping[str, Any] | None) -> str:
+    if result is None:
+        return "Not recorded in the folder that was exported."
+    if not result.get("train"):
+        adapter = result["config"].get("adapter", {}).get("path")
+        return f"That of the adapter `{_public(adapter)}`." if adapter else "None: the base model as it is."
+    path = str(result["config"]["data"]["path"])
+    known = next((text for start, text in DATA.items() if path.startswith(start)), None)
+    pairs = result["train"].get("pairs")
+    amount = f" ({pairs:,} pairs)" if isinstance(pairs, int) else ""
+    return f"`{_public(path)}`{amount}: {known or 'no licence is recorded; state it before you publish the model'}."
+
+
+def _scores(result: Mapping[str, Any] | None) -> str:
+    if result is None or not result["tasks"]:
+        return "None were recorded."
+    rows = [_score_row(name, task) for name, task in result["tasks"].items()]
+    if len(rows) > 1:
+        rows.append(("**mean**", "", "", number(result.get("score_before")), number(result.get("score"))))
+    found = result.get("versions", {}).get("mteb", "of an unknown version")
+    scores = table(("task", "metric", "documents", "before training", "score"), rows)
+    return f"{scores}\n\nMade with mteb {found}; scores of other tasks, documents or versions do not compare."
+
+
+def _score_row(name: str, task: Mapping[str, Any]) -> tuple[str, ...]:
+    sample = task.get("of", {}).get("max_documents")
+    documents = "all" if sample is None else f"{sample:,} at most"
+    return name, str(task.get("metric", "-")), documents, number(task.get("before")), number(task.get("main_score"))
+
+
+def _limits(embedder: Embedder) -> Iterator[str]:
+    spec = embedder.spec
+    yield f"Longer texts are cut so that prompt and text have {spec.max_length} tokens; the prompt is never cut."
+    yield "One prompt for all texts: there is no pair of query and document prompts."
+    yield "White space around a text is dropped, and control tokens inside a text are read as such."
+    if spec.name.startswith("embedded:smollm2"):
+        yield "The base weights are a 4-bit file, not the full-precision model."
+
+
+def _base(name: str) -> tuple[str | None, str | None]:
+    """Return Hub id and licence of a base model; None where they are not known."""
+    if name in BASES:
+        return BASES[name]
+    local = name.startswith(("embedded:", ".", "/", "~")) or name.endswith(".gguf") or Path(name).exists()
+    return (None if local else name), None
+
+
+def _result(run: Path) -> dict[str, Any] | None:
+    """Return the result of a run, given by its folder or by the model's in it."""
+    folders = [run, run.parent] if run.name == RunFolder(run).model.name else [run]
+    return next((found for folder in folders if (found := RunFolder(folder.expanduser()).read_result())), None)
