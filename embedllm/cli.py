@@ -1,6 +1,6 @@
 """The ``embedllm`` command: use a finished run, a saved model or a bare decoder.
 
-``python train.py`` makes runs; this command takes them: ``embedllm evaluate``, ``embedllm encode``.
+``python train.py`` makes runs; this command takes them: ``embedllm evaluate``, ``encode``, ``export``, ``verify``.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from embedllm.cli_export import add_commands
 from embedllm.config import config_dir
 from embedllm.errors import InputError
 
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("-o", "--output", metavar="OUT.npy", type=Path, required=True)
     encode.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the vectors on disk")
     encode.set_defaults(run=_encode)
+    add_commands(commands)
     return parser
 
 

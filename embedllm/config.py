@@ -134,6 +134,10 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     logger: dict[str, Any] = field(default_factory=dict)
+    export: bool = False
+    """Also write ``export/`` into the run folder, for sentence-transformers."""
+    dry_run: bool = False
+    """Time a few steps, say what the training will take, and write nothing."""
 
 
 LOWEST = {

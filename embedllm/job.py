@@ -49,7 +49,22 @@ def finished(config: Config, folder: RunFolder) -> Settings | None:
     result = folder.read_result()
     if result is None or missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"]):
         return None
-    return result
+    return None if config.export and not folder.export.is_dir() else result
+
+
+def dry_run(config: Config) -> str:
+    """Return what the training of a run will take; nothing is written."""
+    if config.trainer.max_steps == 0:
+        raise InputError("dry_run: true, but trainer.max_steps is 0, so there is nothing to estimate")
+    check_training(config)
+    table = build_table(config)
+    embedder = build_embedder(config)
+
+    from embedllm.estimate import estimate
+    from embedllm.training import make_pools
+
+    pools = make_pools(table, embedder, build_plan(config), build_augment(config))
+    return str(estimate(build_module(config, embedder), pools))
 
 
 def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
@@ -92,7 +107,17 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     folder.write_result(result)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     folder.before.unlink(missing_ok=True)
+    if config.export:
+        _export(folder)
     return result
+
+
+def _export(folder: RunFolder) -> None:
+    from embedllm.export import export
+
+    log.info("export to %s", folder.export)
+    shutil.rmtree(folder.export, ignore_errors=True)
+    export(folder.path, folder.export)
 
 
 def _new_result(

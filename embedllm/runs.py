@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "before.json"
 
     @property
+    def export(self) -> Path:
+        """The model as a folder for sentence-transformers, if it was asked for."""
+        return self.path / "export"
+
+    @property
     def model(self) -> Path:
         """What ``Embedder.load`` reads."""
         return self.path / "model"

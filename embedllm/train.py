@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embedllm.config import Config, check_known, check_values, config_dir
 from embedllm.errors import InputError, Interrupted
 from embedllm.hydra_errors import ERRORS, explain
-from embedllm.job import finished, run_folder, run_job
+from embedllm.job import dry_run, finished, run_folder, run_job
 from embedllm.report.tables import flatten, gains_table, results_table
 from embedllm.runs import RunFolder, replace_text
 
@@ -43,6 +43,13 @@ class Outcome:
     error: str | None = None
     bad_input: bool = False
 
+
+USE = """Use it, in Python:
+
+    from sentence_transformers import SentenceTransformer
+    model = SentenceTransformer("{}")
+    vectors = model.encode(["a first text", "a second text"])
+"""
 
 OUTCOMES: list[Outcome] = []
 """The jobs of this process, in order."""
@@ -84,6 +91,9 @@ def _job(cfg: DictConfig) -> Outcome:
         check_known(plain)
         config: Any = OmegaConf.to_object(cfg)
         _check(config, sweep)
+        if config.dry_run:
+            print(dry_run(config))
+            return outcome
         choices = _choices(plain)
         outcome.folder = run_folder(plain, choices)
         outcome.result = finished(config, outcome.folder)
@@ -152,6 +162,8 @@ def _report(outcomes: list[Outcome]) -> int:
         print(f"\n{results_table(results)}\n")
     if len(results) == 1 and results[0]["train"]:
         print(f"{gains_table(results[0])}\n")
+    if len(outcomes) == 1 and outcomes[0].folder and outcomes[0].folder.export.is_dir():
+        print(USE.format(outcomes[0].folder.export))
     failed = [outcome for outcome in outcomes if outcome.error]
     sentences = [_sentence(outcome, len(outcomes) > 1) for outcome in failed]
     sentences += [

@@ -15,10 +15,11 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"decoder", "decoder_config", "backbone"},
     {"adapter_files", "adapter_spec", "lora", "adapter"},
     {"model_spec", "storage", "embedder"},
-    {"eval", "export", "tracking", "engine", "datamodule", "module", "callbacks", "training"},
+    {"eval", "export", "tracking", "engine", "datamodule", "module", "callbacks", "training", "estimate"},
     {"scoring", "report", "recipe"},
     {"job"},
-    {"train", "cli", "cli_export"},
+    {"cli_export"},
+    {"train", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {

@@ -11,7 +11,7 @@ NAMED = {"pooling._target_": "pooling", "prompt.template": "prompt", "model.name
 FIRST = ("model", "pooling", "prompt")
 """Columns that come before the others."""
 
-ASIDE = ("study", "runs_dir", "eval", "logger", "trainer.devices")
+ASIDE = ("study", "runs_dir", "eval", "logger", "export", "dry_run", "trainer.devices")
 """Settings that do not tell one result from another."""
 
 
