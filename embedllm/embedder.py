@@ -5,6 +5,7 @@ through :class:`Embedder`; nothing else tokenizes or pools.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
@@ -212,10 +213,15 @@ class Embedder(nn.Module):
     def load(cls, path: str | Path) -> Self:
         """Load a finished run's folder, a folder written by :meth:`save`, or a bare decoder by its name.
 
-        A bare decoder (a folder, a GGUF file, a Hub id, ``embedded:NAME``) gets no prompt and mean pooling.
+        A bare decoder (a folder, a GGUF file, a Hub id, ``embedded:NAME``) gets no prompt and mean pooling, and reads
+        512 tokens or as many as it has positions for.
         """
         folder = find_saved(path)
-        return cls.from_pretrained(str(path)) if folder is None else cls(*load_parts(folder)).eval()
+        if folder is not None:
+            return cls(*load_parts(folder)).eval()
+        spec = ModelSpec(str(path))
+        positions = getattr(load_config(spec.name).get_text_config(decoder=True), "max_position_embeddings", None)
+        return cls.from_pretrained(replace(spec, max_length=min(spec.max_length, positions or spec.max_length)))
 
 
 def length_sorted(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:

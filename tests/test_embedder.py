@@ -185,6 +185,14 @@ def test_a_bare_decoder_gets_no_prompt_and_mean_pooling(tiny_path: Path) -> None
     np.testing.assert_allclose(model.encode(["a car"]), embedder(tiny_path, template="{text}").encode(["a car"]))
 
 
+def test_a_bare_decoder_of_few_positions_reads_as_many(make_decoder: Callable[[str], Path]) -> None:
+    for architecture in ("llama", "gpt2"):
+        model = Embedder.load(make_decoder(architecture))
+        positions = model.backbone.config.max_position_embeddings
+        assert max(map(len, model.tokenize(["word " * 2000]))) == min(512, positions)
+        assert np.isfinite(model.encode(["word " * 2000])).all()
+
+
 def test_eos_head_pools_the_eos_of_truncated_texts_too(tiny_path: Path) -> None:
     model = embedder(tiny_path, EosPooling)
     assert all(row[-1] == model.prompt.tokenizer.eos_token_id for row in model.tokenize(TEXTS))
