@@ -16,7 +16,7 @@ PAIRS = [Pair(*row) for row in ROWS]
 
 def write(path: Path, content: str | bytes) -> str:
     content = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     return str(path)
 
 
@@ -283,7 +283,7 @@ def test_missing_file_and_folder(tmp_path):
 
 
 def test_damaged_gzip(tmp_path):
-    whole = gzip.compress(b"text " * 10_000)
+    whole = gzip.compress(b"text " * 10_000, mtime=0)
     for content in (whole[:-20], b"not gzip"):
         (tmp_path / "x.txt.gz").write_bytes(content)
         with pytest.raises(InputError, match=r"^data\.path: .* is not a whole gzip file"):
