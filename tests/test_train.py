@@ -150,6 +150,18 @@ def test_a_task_that_cannot_be_had_leaves_the_others_and_is_tried_again(
     assert "already done" in run(TASKS.format(labelled))[1]
 
 
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma3", "gpt2"])
+def test_a_folder_of_another_architecture_is_scored(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, make_decoder: Callable[[str], Path], architecture: str
+) -> None:
+    folder = make_decoder(architecture)
+    code, printed = run(f"model.name={folder}", "model.max_length=64", "prompt=cluster", "pooling=last")
+    assert code == 0, printed
+    (result,) = results(tmp_path).values()
+    assert result["choices"]["model"] == folder.name
+    assert result["score"] > 0
+
+
 def test_no_tasks_is_allowed(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     assert run("eval.tasks=[]")[0] == 0
     assert results(tmp_path)["mean-none"]["score"] is None

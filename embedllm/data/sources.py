@@ -12,7 +12,7 @@ from embedllm.data.textfile import read_lines
 from embedllm.errors import InputError
 
 HUB_PREFIX = "hub:"
-HUB_FORM = f"{HUB_PREFIX}owner/name[:config][:split]"
+HUB_FORM = f"{HUB_PREFIX}owner/name[:config][:split] or {HUB_PREFIX}owner/name/FILE"
 TEXT_SUFFIX = ".txt"
 """One text a line."""
 
@@ -27,7 +27,7 @@ def open_source(name: str, wanted: Sequence[Column]) -> Table:
     Raises:
         InputError: now or while the rows are read, if there is no such source, or it cannot be read.
     """
-    path = None if name.startswith(HUB_PREFIX) else locate(name)
+    path = locate(name)
     form = "" if path is None else file_format(path.name)
     if isinstance(wanted[0], int) and form not in (".csv", ".tsv"):
         raise InputError(f"data.anchor: {wanted[0]!r} is a column number, and {name!r} is not csv or tsv; give a name")
@@ -53,8 +53,14 @@ def _refuse_late(rows: Iterator[Row], absent: AbstractSet[Column], where: str) -
         yield row
 
 
-def locate(name: str) -> Path:
-    """Return the file that ``data.path`` names, or raise an InputError."""
+def locate(name: str) -> Path | None:
+    """Return the file that ``data.path`` names, fetched if it is one of the Hub; None for a data set of the Hub.
+
+    Raises:
+        InputError: if there is no such file.
+    """
+    if name.startswith(HUB_PREFIX):
+        return _hub_file(name)
     path = resolve_data_path(name)
     if path.is_dir():
         raise InputError(f"data.path: {name!r} is a folder; name a file in it")
@@ -68,9 +74,28 @@ def fingerprint(name: str) -> str:
 
     A Hub data set is fetched by name, so there it is the SHA-256 of the name.
     """
-    if name.startswith(HUB_PREFIX):
-        return hashlib.sha256(name.encode()).hexdigest()
-    return file_digest(locate(name))
+    path = None if name.startswith(HUB_PREFIX) else locate(name)
+    return hashlib.sha256(name.encode()).hexdigest() if path is None else file_digest(path)
+
+
+def _hub_file(name: str) -> Path | None:
+    """Fetch ``hub:owner/name/FILE``, or take it from the cache; None if the spec names no file."""
+    owner, _, rest = name.removeprefix(HUB_PREFIX).partition("/")
+    repository, _, file = rest.partition("/")
+    if not file:
+        return None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", file, repo_type="dataset"))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        raise _away(name, error) from error
+
+
+def _away(name: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(f"data.path: cannot load {name!r} from the Hub ({reason}); it is read as {HUB_FORM}")
 
 
 def _hub_table(name: str, wanted: Sequence[Column]) -> Table:
@@ -81,9 +106,6 @@ def _hub_table(name: str, wanted: Sequence[Column]) -> Table:
     try:
         rows = datasets.load_dataset(repository, config or None, split=split or "train")
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"data.path: cannot load {name!r} from the Hub ({reason}); it is read as {HUB_FORM}"
-        ) from error
+        raise _away(name, error) from error
     columns = tuple(rows.column_names)
     return Table(columns, iter(rows.select_columns([column for column in columns if column in wanted])))

@@ -191,6 +191,24 @@ def test_hub_data_sets(monkeypatch, spec, asked):
     assert calls == [asked]
 
 
+def test_a_file_of_a_hub_data_set_is_read_like_any_other(monkeypatch, tmp_path):
+    local = tmp_path / "pairs.csv"
+    local.write_text("sent0,sent1,hard_neg\na,b,c\nd,e,f\n")
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.hf_hub_download", lambda *args, **more: asked.append((*args, more["repo_type"])) or str(local)
+    )
+    table = read_pairs("hub:owner/name/in/pairs.csv", anchor="sent0", positive="sent1", negative="hard_neg")
+    assert asked == [("owner/name", "in/pairs.csv", "dataset")]
+    assert table.pairs[1] == Pair("d", "e", ("f",))
+
+
+def test_a_file_of_the_hub_that_cannot_be_had_is_one_sentence():
+    with pytest.raises(InputError, match=r"^data\.path: cannot load 'hub:no/such/file.csv' from the Hub") as error:
+        read_pairs("hub:no/such/file.csv")
+    assert "\n" not in str(error.value)
+
+
 def test_hub_offline_is_one_sentence(monkeypatch):
     import datasets
 
