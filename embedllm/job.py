@@ -49,7 +49,7 @@ def finished(config: Config, folder: RunFolder) -> Settings | None:
     result = folder.read_result()
     if result is None or missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"]):
         return None
-    return None if config.export and not folder.export.is_dir() else result
+    return None if config.export and not folder.export.is_dir() else _asked(result, config)
 
 
 def dry_run(config: Config) -> str:
@@ -89,17 +89,18 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
     embedder = build_embedder(config) if result is None else _saved(folder)
     folder.create()
+    log.info("%s", folder.path)
     replace_text(folder.config, _yaml(plain))
     tracker = _tracker(config, plain, folder)
     summary: dict[str, Any] = {}
     failed = True
     try:
         if result is not None:
-            entries = _after(embedder, specs, config, tracker, {})
+            entries = _after(embedder, specs, config, folder, tracker, {})
             result = {**result, "config": plain, "tasks": {**result["tasks"], **entries}}
         else:
             result = _new_result(config, plain, choices, folder, embedder, table, tracker)
-        result = _with_means(result)
+        result = {**result, **_means(_asked(result, config)["tasks"])}
         summary = _summary(result)
         failed = False
     finally:
@@ -107,9 +108,17 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     folder.write_result(result)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     folder.before.unlink(missing_ok=True)
+    folder.after.unlink(missing_ok=True)
     if config.export:
         _export(folder)
-    return result
+    return _asked(result, config)
+
+
+def _asked(result: Settings, config: Config) -> Settings:
+    """Return a result with the tasks of ``eval.tasks`` only: a run may hold others, from other commands."""
+    names = [spec.name for spec in parse_specs(config.eval.tasks)]
+    tasks = {name: result["tasks"][name] for name in names}
+    return {**result, "tasks": tasks, **_means(tasks)}
 
 
 def _export(folder: RunFolder) -> None:
@@ -143,7 +152,7 @@ def _new_result(
         "study": config.study,
         "choices": dict(choices),
         "config": plain,
-        "tasks": _after(embedder, specs, config, tracker, before),
+        "tasks": _after(embedder, specs, config, folder, tracker, before),
         "suite": None,
         "versions": versions(),
         "train": train,
@@ -155,16 +164,30 @@ def _new_result(
 def _before(
     embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, folder: RunFolder, tracker: "Tracker"
 ) -> Entries:
-    """Score the untrained model; what an interrupted attempt scored already is read from its file."""
-    known: Entries = json.loads(folder.before.read_text(encoding="utf-8")) if folder.before.exists() else {}
+    """Score the untrained model."""
+    return _kept(embedder, specs, config, folder.before, tracker, 0, "score before the training")
+
+
+def _kept(
+    embedder: "Embedder",
+    specs: Sequence[TaskSpec],
+    config: Config,
+    path: Path,
+    tracker: "Tracker",
+    step: int,
+    title: str,
+) -> Entries:
+    """Score a model task by task; what an interrupted attempt scored already is read from ``path``."""
+    known: Entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     missing = missing_tasks(specs, config.eval.max_documents, known)
-    if missing:
-        log.info("score before the training")
+    if missing and title:
+        log.info(title)
 
     def keep(name: str, entry: dict[str, Any]) -> None:
         known[name] = entry
-        replace_text(folder.before, json.dumps(known))
-        _log_score(tracker, name, entry, step=0)
+        replace_text(path, json.dumps(known))
+        if "main_score" in entry:
+            tracker.log({f"eval/{name}": entry["main_score"]}, step)
 
     score(embedder, missing, config.eval.max_documents, keep)
     return known
@@ -190,18 +213,16 @@ def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: Run
 
 
 def _after(
-    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, tracker: "Tracker", before: Entries
+    embedder: "Embedder",
+    specs: Sequence[TaskSpec],
+    config: Config,
+    folder: RunFolder,
+    tracker: "Tracker",
+    before: Entries,
 ) -> Entries:
     """Score the model as it is, and compare it with ``before``."""
-    if before:
-        log.info("score after the training")
-    step = config.trainer.max_steps
-    entries = score(
-        embedder,
-        specs,
-        config.eval.max_documents,
-        lambda name, entry: _log_score(tracker, name, entry, step),
-    )
+    title = "score after the training" if before else ""
+    entries = _kept(embedder, specs, config, folder.after, tracker, config.trainer.max_steps, title)
     return {
         spec.name: finished_entry(
             entries[spec.name],
@@ -212,16 +233,14 @@ def _after(
     }
 
 
-def _log_score(tracker: "Tracker", name: str, entry: Mapping[str, Any], step: int) -> None:
-    if "main_score" in entry:
-        tracker.log({f"eval/{name}": entry["main_score"]}, step)
-
-
-def _with_means(result: Settings) -> Settings:
-    """Add the status and the means over the tasks; a mean is null if a task has no score."""
-    tasks = list(result["tasks"].values())
-    means = {"score": _mean([t.get("main_score") for t in tasks]), "score_before": _mean([t["before"] for t in tasks])}
-    return {**result, "status": status(result["tasks"]), **means}
+def _means(tasks: Entries) -> Settings:
+    """Return the status and the means over the tasks; a mean is null if a task has no score."""
+    entries = list(tasks.values())
+    return {
+        "status": status(tasks),
+        "score": _mean([entry.get("main_score") for entry in entries]),
+        "score_before": _mean([entry.get("before") for entry in entries]),
+    }
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:

@@ -1,6 +1,9 @@
 """From settings to objects: the embedder, the pairs, the loss and the plan of a training."""
 
+import hashlib
 from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -25,7 +28,7 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InputError: if a file is missing.
     """
-    known = dict(plain)
+    known = {**plain, "model": {**plain["model"], "name": _model_identity(plain["model"]["name"])}}
     if plain["trainer"]["max_steps"] > 0:
         known["data"] = {**plain["data"], "path": fingerprint(plain["data"]["path"])}
     if plain["adapter"]["path"] is not None:
@@ -35,6 +38,18 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
         digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
         known["adapter"] = {**plain["adapter"], "path": digests}
     return known
+
+
+@cache
+def _model_identity(name: str) -> str:
+    """Return a model's name, or for one on disk the SHA-256 of its config and weights: they may change in place."""
+    path = Path(name).expanduser()
+    if path.is_file():
+        return file_digest(path)
+    if not path.is_dir():
+        return name
+    files = sorted([*path.glob("config.json"), *path.glob("*.safetensors")])
+    return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()
 
 
 def build_embedder(config: Config) -> "Embedder":

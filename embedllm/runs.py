@@ -79,6 +79,11 @@ class RunFolder:
         return self.path / "before.json"
 
     @property
+    def after(self) -> Path:
+        """The scores of the finished model so far, kept for a resumed run."""
+        return self.path / "after.json"
+
+    @property
     def export(self) -> Path:
         """The model as a folder for sentence-transformers, if it was asked for."""
         return self.path / "export"

@@ -37,7 +37,6 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     What a run holds already, of the same documents, is not scored again.
     """
     from embedllm.embedder import Embedder
-    from embedllm.eval.score import mean_score
     from embedllm.eval.tasks import prepare_tasks
 
     folder = RunFolder(Path(model).expanduser())
@@ -50,7 +49,7 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
         new = score(Embedder.load(model).to_accelerator(), missing, max_documents)
         scores |= {name: finished_entry(entry) for name, entry in new.items()}
     if result and missing:
-        folder.write_result({**result, "tasks": scores, "score": mean_score(scores), "status": status(scores)})
+        folder.write_result({**result, "tasks": scores})  # the mean stays that of the run's own tasks
     return {spec.name: scores[spec.name] for spec in specs}
 
 

@@ -58,6 +58,7 @@ OUTCOMES: list[Outcome] = []
 def main() -> int:
     """Run the program and return its exit code: 0 done, 1 a run failed, 2 bad usage or input."""
     OUTCOMES.clear()
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
     try:
         _program()
     except ERRORS as error:
@@ -100,7 +101,6 @@ def _job(cfg: DictConfig) -> Outcome:
         if outcome.result is not None:
             log.info("%s: already done", outcome.folder.path)
         else:
-            log.info("%s", outcome.folder.path)
             outcome.result = run_job(config, plain, choices, outcome.folder)
     except (InputError, OmegaConfBaseException) as error:
         outcome.error = explain(error, _settings()) if isinstance(error, ERRORS) else str(error)
@@ -146,7 +146,7 @@ def _yaml_value(group: str, option: str, key: str) -> Any:
 
 def _record_failure(outcome: Outcome, text: str) -> None:
     """Write ``error.txt``; that the folder cannot be made may be what the error is about."""
-    if outcome.folder is None:
+    if outcome.folder is None or outcome.folder.read_result() is not None:  # a finished run stays one
         return
     try:
         outcome.folder.create()

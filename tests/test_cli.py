@@ -48,7 +48,7 @@ def test_evaluate_adds_scores_to_a_run(run_folder: Path, sts: Path, capsys: pyte
     result = json.loads((run_folder / "result.json").read_text())
     score = result["tasks"]["pairs"]["main_score"]
     assert result["tasks"]["old"] == {"main_score": 50.0}
-    assert result["score"] == (50.0 + score) / 2
+    assert result["score"] == 50.0
     assert capsys.readouterr().out == f"pairs\t{score:.2f}\n"
 
 

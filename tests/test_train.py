@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from embedllm import recipe
 from embedllm.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -122,6 +125,76 @@ def test_more_tasks_are_scored_without_scoring_the_old_ones_again(
     assert tasks["animals"] == first
     assert tasks["pairs"]["metric"] == "cosine_spearman"
     assert "pooling  prompt  animals  pairs  mean" in " ".join(printed.split("\n")).replace("   ", "  ")
+
+
+def test_the_mean_and_the_table_are_of_the_tasks_asked_for(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
+) -> None:
+    def row(printed: str) -> list[str]:
+        return [line for line in printed.splitlines() if line.startswith("mean  ")]
+
+    alone = row(run()[1])
+    more = labelled.with_name("pairs.csv")
+    more.write_text("sentence1,sentence2,score\na cat,a dog,1\na cat,the cat,4\nsky,car,0\nblue,red,2\n")
+    code, printed = run(TASKS.format(more))
+    assert code == 0
+    assert "animals" not in printed
+    result = results(tmp_path)["mean-none"]
+    assert result["tasks"].keys() == {"animals", "pairs"}
+    assert result["score"] == result["tasks"]["pairs"]["main_score"]
+    assert row(run()[1]) == alone
+    assert len(alone) == 1
+
+
+def test_other_weights_in_the_same_folder_are_another_run(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, tiny_path: Path
+) -> None:
+    shutil.copytree(tiny_path, tmp_path / "decoder")
+    run("eval.tasks=[]", f"model.name={tmp_path / 'decoder'}")
+    weights = tmp_path / "decoder" / "model.safetensors"
+    state = {name: 2 * tensor for name, tensor in load_file(weights).items()}
+    save_file(state, weights, metadata={"format": "pt"})
+    recipe._model_identity.cache_clear()
+    _, printed = run("eval.tasks=[]", f"model.name={tmp_path / 'decoder'}")
+    assert "already done" not in printed
+    assert len(list((tmp_path / "runs").glob("*/*/result.json"))) == 2
+
+
+def test_an_interrupt_while_scoring_keeps_the_tasks_that_are_done(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedllm.embedder import Embedder
+
+    more = labelled.with_name("more.csv")
+    more.write_text(labelled.read_text() + "another,cat\n")
+    encode = Embedder.encode
+    seen = []
+
+    def interrupted(self: Any, texts: Any, **settings: Any) -> Any:
+        seen.append(len(texts))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return encode(self, texts, **settings)
+
+    both = TASKS.format(f"{labelled},{more}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "encode", interrupted)
+        assert run(both)[0] == 130
+    assert not results(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Embedder, "encode", lambda *args, **more: seen.append(len(args[1])) or encode(*args, **more))
+        assert run(both)[0] == 0
+    assert seen == [36, 37, 37]
+    assert results(tmp_path)["mean-none"]["tasks"].keys() == {"animals", "more"}
+
+
+def test_the_flag_of_a_sweep_may_stand_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model=tiny", "eval.tasks=[]", *ZERO_SHOT, f"runs_dir={tmp_path}", "-m", "pooling=mean,last"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    assert main() == 0
+    assert len(list(tmp_path.glob("*/*/result.json"))) == 2
 
 
 def test_changed_documents_are_scored_again(

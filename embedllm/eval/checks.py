@@ -56,6 +56,7 @@ def _texts(columns: Columns, name: str, where: str) -> list[str]:
     values = columns[name]
     _refuse(values, _is_blank, f"empty text in column {name!r}", where)
     _refuse(values, lambda value: not isinstance(value, str), f"value in column {name!r} that is not a text", where)
+    _refuse(values, _is_broken, f"text in column {name!r} with half of a surrogate pair", where)
     return values
 
 
@@ -73,6 +74,11 @@ def _number(value: Any, row: int, where: str) -> float:
     if not math.isfinite(number):
         raise InputError(f"{where} has the score {value!r} in row {row}; a score must be a finite number")
     return number
+
+
+def _is_broken(value: str) -> bool:
+    """Tell a text that UTF-8 cannot spell; JSON can, by half of a surrogate pair."""
+    return any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_blank(value: Any) -> bool:

@@ -77,3 +77,10 @@ def test_the_formats_agree(topics, tmp_path):
     rows = zip(columns["text"], columns["label"], strict=True)
     path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
     assert read(str(path))[1].columns == columns
+
+
+def test_half_a_surrogate_pair_is_named(tmp_path):
+    path = tmp_path / "odd.jsonl"
+    path.write_text('{"text": "\\ud800 x", "label": "a"}\n{"text": "y", "label": "b"}\n')
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        read(str(path))
