@@ -17,6 +17,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 from tokenizers import pre_tokenizers
 from transformers import AutoModel, AutoTokenizer, GgufConfig
 
+from embedllm.data.digest import file_digest
 from embedllm.errors import InputError
 from embedllm.model_cache import cached_model
 from embedllm.quiet import quiet_transformers
@@ -91,10 +92,8 @@ def _convert_gguf(file: Path, folder: Path) -> Mapping[str, str]:
     with quiet_transformers():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    with file.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
     log.info("converted %s in %.0f s", file.name, time.monotonic() - start)
-    return {"file": file.name, "sha256": digest}
+    return {"file": file.name, "sha256": file_digest(file)}
 
 
 def _read_gguf(file: Path) -> tuple[Any, Any]:

@@ -79,7 +79,6 @@ class ContrastiveStep:
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
         batches = list(length_sorted(rows, self.micro_batch_tokens))
         with _own_random_state(self.embedder.device):
-            outputs = []
             with torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, (*key, i)) for i, batch in enumerate(batches)]
             loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)

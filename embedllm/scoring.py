@@ -88,7 +88,7 @@ def gains(spec: TaskSpec, before: Mapping[str, Any], after: Mapping[str, Any]) -
 
     from embedllm.eval.evidence import difference_interval
 
-    labels = _labels(spec)
+    labels = _columns(spec)["label"]
     texts = before["clusters"]["documents"]
     runs = [np.array(entry["clusters"]["runs"], dtype=np.int16) for entry in (before, after)]
     low, high = difference_interval([labels[i] for i in texts], *runs)
@@ -100,17 +100,12 @@ def _clusters(spec: TaskSpec, encoder: "_Encoder") -> dict[str, Any]:
     from embedllm.eval.evidence import cluster
     from embedllm.eval.threads import one_thread
 
-    rows = {text: row for row, text in reversed(list(enumerate(_columns(spec)["text"])))}
+    columns = _columns(spec)
+    rows = {text: row for row, text in reversed(list(enumerate(columns["text"])))}
     documents = [rows[text] for text in encoder.texts]
-    labels = _labels(spec)
     with one_thread():
-        runs = cluster(encoder.vectors, [labels[row] for row in documents])
+        runs = cluster(encoder.vectors, [columns["label"][row] for row in documents])
     return {"documents": documents, "runs": runs.tolist()}
-
-
-def _labels(spec: TaskSpec) -> list[str]:
-    labels: list[str] = _columns(spec)["label"]
-    return labels
 
 
 def _columns(spec: TaskSpec) -> dict[str, list[Any]]:
