@@ -38,15 +38,15 @@ def resolve_dtype(name: str) -> torch.dtype:
     """Return the dtype that ``model.dtype`` stands for on this machine.
 
     Args:
-        name: ``auto`` (bfloat16 where the hardware computes in it, else float32), ``float32``, ``bfloat16`` or
+        name: ``auto`` (bfloat16 where the hardware is fast in it, else float32), ``float32``, ``bfloat16`` or
             ``float16``.
     """
     if name == "auto":
-        return torch.bfloat16 if _has_bfloat16() else torch.float32
+        return torch.bfloat16 if has_fast_bfloat16() else torch.float32
     if name not in DTYPES:
         raise InputError(f"model.dtype: {name!r} is not one of: auto, {', '.join(DTYPES)}")
-    if name == "bfloat16" and not _has_bfloat16():
-        log.warning("model.dtype: bfloat16 is emulated on this machine, which is very slow; float32 is fast here")
+    if name == "bfloat16" and not has_fast_bfloat16():
+        log.warning("model.dtype: bfloat16 is slower than float32 on this machine")
     return DTYPES[name]
 
 
@@ -87,10 +87,14 @@ def load_backbone(
     return model
 
 
-def _has_bfloat16() -> bool:
+def has_fast_bfloat16() -> bool:
+    """Return whether this machine computes faster in bfloat16 than in float32: an accelerator, or a CPU with AMX.
+
+    A CPU with AVX512-BF16 alone multiplies float32 matrices faster: 300 against 180 GFLOP/s on two cores of a Xeon.
+    """
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _load_weights(name: str, config: PreTrainedConfig, dtype: torch.dtype, **options: Any) -> PreTrainedModel:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
 
 Rows = Sequence[Sequence[int]]
@@ -78,7 +79,8 @@ class ContrastiveStep:
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
         batches = list(length_sorted(rows, self.micro_batch_tokens))
-        with _own_random_state(self.embedder.device):
+        casts = training_casts(self.embedder.backbone, self.autocast)
+        with _own_random_state(self.embedder.device), casts:
             with torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, (*key, i)) for i, batch in enumerate(batches)]
             loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)

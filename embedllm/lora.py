@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from embedllm.decoder import blocks
 from embedllm.errors import InputError
+from embedllm.fused_lora import fuse
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -43,6 +44,7 @@ def with_lora(
             adapted = get_peft_model(model, config)
     finally:
         torch.set_rng_state(state)
+    fuse(adapted)
     if weights is not None:
         _check_weights(weights, lora_weights(adapted))
         set_peft_model_state_dict(adapted, weights)

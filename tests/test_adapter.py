@@ -268,13 +268,13 @@ def test_autocast_without_peft_casts_gives_the_same_values(tiny_path: Path, kind
 def test_training_casts_spare_the_upcast_of_activations(
     tiny_path: Path, autocast: torch.dtype | None, seen: torch.dtype
 ) -> None:
-    model = adapted(tiny_path, small("lora"))
-    model.backbone.bfloat16()
+    model = adapted(tiny_path, small("dora", dropout=0.1))
+    model.backbone.bfloat16().train()
     for _, weight in trainable_parameters(model.backbone):
         weight.data = weight.data.float()
     inputs = set()
     for name, module in model.backbone.named_modules():
-        if name.endswith("lora_A.default"):
+        if name.endswith("lora_dropout.default"):
             module.register_forward_pre_hook(lambda _module, args: inputs.add(args[0].dtype))
     scope = nullcontext() if autocast is None else torch.autocast("cpu", autocast)
     with scope, training_casts(model.backbone, autocast):

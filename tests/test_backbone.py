@@ -359,13 +359,13 @@ class TestDtype:
 
     @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
     def test_auto_follows_the_hardware(self, monkeypatch: pytest.MonkeyPatch, supported: bool, dtype: torch.dtype):
-        monkeypatch.setattr(backbone, "_has_bfloat16", lambda: supported)
+        monkeypatch.setattr(backbone, "has_fast_bfloat16", lambda: supported)
         assert resolve_dtype("auto") == dtype
 
     def test_slow_bfloat16_is_allowed_with_one_warning(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ):
-        monkeypatch.setattr(backbone, "_has_bfloat16", lambda: False)
+        monkeypatch.setattr(backbone, "has_fast_bfloat16", lambda: False)
         with caplog.at_level(logging.WARNING):
             assert resolve_dtype("bfloat16") == torch.bfloat16
             assert resolve_dtype("float32") == torch.float32
