@@ -1,7 +1,8 @@
 """What happens around the steps: a bar, rows of metrics, checkpoints, and a stop that loses nothing."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,7 +27,7 @@ class ProgressBar(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Advance by one step."""
-        module = _embedder_module(pl_module)
+        module = embedder_module(pl_module)
         totals = module.totals
         rate = totals.timed_pairs / totals.timed_seconds if totals.timed_seconds else totals.pairs / totals.seconds
         self.bar.set_postfix_str(f"{rate:.1f} pairs/s, loss {module.last['train/loss']:.3f}", refresh=False)
@@ -51,11 +52,11 @@ class LogMetrics(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Drop what an earlier attempt logged after the step that is resumed from."""
         reached = trainer.global_step
-        self.tracker.keep(lambda step: step <= reached)
+        self.tracker.keep(lambda step, _: step <= reached)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Log the step that was just made."""
-        self.tracker.log(_embedder_module(pl_module).last, step=trainer.global_step)
+        self.tracker.log(embedder_module(pl_module).last, step=trainer.global_step)
 
 
 class Checkpoints(Callback):
@@ -72,6 +73,7 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, every: int | None) -> None:
         self.folder, self.every = folder, every
         self.signal: int | None = None
+        self.at_once = False
         self.before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     @property
@@ -88,6 +90,17 @@ class Checkpoints(Callback):
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
+        if self.at_once:
+            raise Interrupted(number)
+
+    @contextmanager
+    def stopping_at_once(self) -> Iterator[None]:
+        """Let a signal take effect at once: nothing but what can be made again is under way."""
+        self.at_once = True
+        try:
+            yield
+        finally:
+            self.at_once = False
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Save if it is time to, and stop if a signal came."""
@@ -122,6 +135,7 @@ class Checkpoints(Callback):
         self.before.clear()
 
 
-def _embedder_module(module: LightningModule) -> EmbedderModule:
+def embedder_module(module: LightningModule) -> EmbedderModule:
+    """Return the module as what it is here."""
     assert isinstance(module, EmbedderModule)
     return module

@@ -27,7 +27,7 @@ class ModelConfig:
     attention: str = "causal"
     """causal | bidirectional"""
     dtype: str = "auto"
-    """auto | float32 | bfloat16 | float16; auto is bfloat16 where the hardware has it."""
+    """auto | float32 | bfloat16 | float16; auto is bfloat16 where the hardware is fast in it."""
     max_length: int = 512
     """Tokens of the whole prompt; longer texts are cut."""
 
@@ -95,7 +95,7 @@ class TrainerConfig:
     grad_cache: bool = False
     """Run the micro-batches twice, so that memory does not grow with batch_size."""
     precision: str = "auto"
-    """auto | float32 | bfloat16: of the forward pass; auto is bfloat16 where the hardware has it."""
+    """auto | float32 | bfloat16: of the forward pass; auto is bfloat16 where the hardware is fast in it."""
     warmup: int = 0
     """Steps over which the learning rate rises."""
     schedule: str = "linear"
@@ -104,6 +104,8 @@ class TrainerConfig:
     """Largest norm of the gradient; null: not clipped."""
     checkpoint_every: int | None = 10
     """Steps; null: only at the end or when stopped."""
+    eval_every: int | None = None
+    """Steps between two scorings of ``eval.dev``."""
     devices: int = 1
 
 
@@ -115,6 +117,18 @@ class EvalConfig:
     """MTEB names and paths of local files, mixed; [] is allowed."""
     max_documents: int | None = None
     """Score a fixed sample of so many documents of each task; null: all."""
+    dev: list[str] = field(default_factory=list)
+    """Tasks, as in ``tasks``, that are scored every ``trainer.eval_every`` steps and pick the weights that are kept."""
+    dev_documents: int | None = None
+    """As ``max_documents``, for ``dev``; null: the same."""
+    select: bool = True
+    """false: ``dev`` is scored and logged, and the last weights are kept."""
+    patience: int | None = None
+    """Stop the training after so many scorings of ``dev`` without a new best; null: never."""
+    average: int | None = None
+    """Average the weights of the best so many scorings, if ``dev`` likes the average better than the best."""
+    allow_overlap: bool = False
+    """Allow a task in both ``dev`` and ``tasks``; its score after the training is then too good."""
 
 
 @dataclass
@@ -151,7 +165,11 @@ LOWEST = {
     "trainer.clip": 0,
     "trainer.checkpoint_every": 1,
     "trainer.devices": 1,
+    "trainer.eval_every": 1,
     "eval.max_documents": 2,
+    "eval.dev_documents": 2,
+    "eval.patience": 1,
+    "eval.average": 1,
 }
 """The lowest value that a setting may have."""
 
@@ -188,3 +206,16 @@ def check_values(config: Config) -> None:
         raise InputError(f"trainer.micro_batch_tokens: {budget!r} is not auto or a positive whole number")
     if config.trainer.devices > 1:
         raise InputError(f"trainer.devices: {config.trainer.devices}, but a run uses one device; use 1")
+    _check_selection(config)
+
+
+def _check_selection(config: Config) -> None:
+    every, evaluation = config.trainer.eval_every, config.eval
+    if evaluation.dev and every is None:
+        raise InputError("eval.dev: set trainer.eval_every too, the steps between two scorings of it")
+    if every is not None and not evaluation.dev:
+        raise InputError(f"trainer.eval_every: {every}, but eval.dev names no task to score then")
+    for name in ("patience", "average"):
+        value = getattr(evaluation, name)
+        if value is not None and not (evaluation.dev and evaluation.select):
+            raise InputError(f"eval.{name}: {value}, but it needs tasks in eval.dev and eval.select=true")

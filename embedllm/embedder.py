@@ -4,7 +4,7 @@ Legend: B texts, L tokens of the longest of them, D hidden size. Training, scori
 through :class:`Embedder`; nothing else tokenizes or pools.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from embedllm.adapter import AdapterSpec, attach_adapter, check_adapter, resolve_adapter
-from embedllm.backbone import check_backbone, load_config, load_tokenizer
-from embedllm.errors import InputError
+from embedllm.adapter import AdapterSpec, attach_adapter
+from embedllm.backbone import load_config
+from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import MeanPooling, PoolingHead
-from embedllm.prompt import SLOT, Prompt, compile_prompt
+from embedllm.prompt import SLOT, Prompt
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
 
 __all__ = [
@@ -80,7 +80,7 @@ class Embedder(nn.Module):
         *,
         template: str = SLOT,
         bos: bool | str = "auto",
-        head: Callable[[int], PoolingHead] = MeanPooling,
+        head: Head = MeanPooling,
         adapter: AdapterSpec | None = None,
         seed: int = 0,
     ) -> Self:
@@ -98,24 +98,16 @@ class Embedder(nn.Module):
         Raises:
             InputError: naming the setting that is wrong.
         """
-        spec = ModelSpec(spec) if isinstance(spec, str) else spec
-        config = load_config(spec.name)
-        check_backbone(config, layers=spec.layers, attention=spec.attention, max_length=spec.max_length)
-        if adapter is not None:
-            check_adapter(adapter, config, layers=spec.layers)
-            adapter = resolve_adapter(adapter)
-        pooling = head(config.get_text_config(decoder=True).hidden_size)
-        tokenizer = load_tokenizer(spec.name)
-        prompt = compile_prompt(
-            tokenizer, template, bos=bos, append_eos=pooling.appends_eos, max_length=spec.max_length
-        )
-        if pooling.pool_over == "suffix" and prompt.suffix_tokens == 0:
-            raise InputError(f"pooling.pool_over: 'suffix', but nothing follows the text in the prompt {template!r}")
-        backbone: nn.Module = load_model(spec, adapter)
-        if adapter is not None:
-            backbone = attach_adapter(backbone, adapter, seed=seed)
-            check_attention(backbone, spec)
-        return cls(backbone, prompt, pooling, spec, describe_head(head), adapter).eval()
+        return cls.from_blueprint(draw_up(spec, template=template, bos=bos, head=head, adapter=adapter), seed=seed)
+
+    @classmethod
+    def from_blueprint(cls, parts: Blueprint, *, seed: int = 0) -> Self:
+        """Load the weights of the backbone and put the other parts on it."""
+        backbone: nn.Module = load_model(parts.spec, parts.adapter)
+        if parts.adapter is not None:
+            backbone = attach_adapter(backbone, parts.adapter, seed=seed)
+            check_attention(backbone, parts.spec)
+        return cls(backbone, parts.prompt, parts.head, parts.spec, parts.head_config, parts.adapter).eval()
 
     @property
     def output_size(self) -> int:

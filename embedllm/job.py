@@ -1,6 +1,5 @@
 """One run, from its settings to ``result.json``: score, train, score again."""
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedllm.config import Config
+from embedllm.development import build_development, check_development
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec, parse_specs
 from embedllm.recipe import (
@@ -18,9 +18,11 @@ from embedllm.recipe import (
     build_table,
     check_training,
     identified,
+    plan_embedder,
 )
 from embedllm.runs import RunFolder, replace_text, run_id
-from embedllm.scoring import finished_entry, gains, missing_tasks, score, status
+from embedllm.scorebook import ScoreBook, compared
+from embedllm.scoring import missing_tasks, status
 from embedllm.targets import check_targets
 
 if TYPE_CHECKING:  # a finished run is skipped before torch is imported
@@ -58,7 +60,7 @@ def dry_run(config: Config) -> str:
         raise InputError("dry_run: true, but trainer.max_steps is 0, so there is nothing to estimate")
     check_training(config)
     table = build_table(config)
-    embedder = build_embedder(config)
+    embedder = build_embedder(plan_embedder(config), config)
 
     from embedllm.estimate import estimate
     from embedllm.training import make_pools
@@ -79,15 +81,17 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     check_targets(plain)
     result = folder.read_result()
     table = None
+    parts = plan_embedder(config) if result is None else None
     if config.trainer.max_steps > 0 and result is None:
         check_training(config)
         table = build_table(config)
+        check_development(config)
 
     from embedllm.eval.tasks import prepare_tasks
 
     specs = missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"] if result else {})
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
-    embedder = build_embedder(config) if result is None else _saved(folder)
+    embedder = _saved(folder) if parts is None else build_embedder(parts, config)
     folder.create()
     log.info("%s", folder.path)
     replace_text(folder.config, _yaml(plain))
@@ -96,8 +100,8 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     failed = True
     try:
         if result is not None:
-            entries = _after(embedder, specs, config, folder, tracker, {})
-            result = {**result, "config": plain, "tasks": {**result["tasks"], **entries}}
+            book = _score(embedder, specs, config, folder, tracker, "after")
+            result = {**result, "config": plain, "tasks": {**result["tasks"], **compared(None, book, specs)}}
         else:
             result = _new_result(config, plain, choices, folder, embedder, table, tracker)
         result = {**result, **_means(_asked(result, config)["tasks"])}
@@ -107,8 +111,8 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
         tracker.finish(summary, failed)
     folder.write_result(result)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    folder.before.unlink(missing_ok=True)
-    folder.after.unlink(missing_ok=True)
+    for stage in ("before", "after"):
+        folder.scores(stage).unlink(missing_ok=True)
     if config.export:
         _export(folder)
     return _asked(result, config)
@@ -141,18 +145,18 @@ def _new_result(
     from embedllm.provenance import commit, hardware, versions
 
     specs = parse_specs(config.eval.tasks)
-    before: Entries = {}
-    train = None
+    before, train = None, None
     if table is not None:
-        before = _before(embedder, specs, config, folder, tracker)
+        before = _score(embedder, specs, config, folder, tracker, "before")
         train = _train(config, embedder, table, folder, tracker)
     embedder.save(folder.model)
+    after = _score(embedder, specs, config, folder, tracker, "after")
     return {
         "run_id": folder.path.name.rpartition("-")[2],
         "study": config.study,
         "choices": dict(choices),
         "config": plain,
-        "tasks": _after(embedder, specs, config, folder, tracker, before),
+        "tasks": compared(before, after, specs),
         "suite": None,
         "versions": versions(),
         "train": train,
@@ -161,76 +165,46 @@ def _new_result(
     }
 
 
-def _before(
-    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, folder: RunFolder, tracker: "Tracker"
-) -> Entries:
-    """Score the untrained model."""
-    return _kept(embedder, specs, config, folder.before, tracker, 0, "score before the training")
-
-
-def _kept(
-    embedder: "Embedder",
-    specs: Sequence[TaskSpec],
-    config: Config,
-    path: Path,
-    tracker: "Tracker",
-    step: int,
-    title: str,
-) -> Entries:
-    """Score a model task by task; what an interrupted attempt scored already is read from ``path``."""
-    known: Entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    missing = missing_tasks(specs, config.eval.max_documents, known)
-    if missing and title:
-        log.info(title)
-
-    def keep(name: str, entry: dict[str, Any]) -> None:
-        known[name] = entry
-        replace_text(path, json.dumps(known))
-        if "main_score" in entry:
-            tracker.log({f"eval/{name}": entry["main_score"]}, step)
-
-    score(embedder, missing, config.eval.max_documents, keep)
-    return known
+def _score(
+    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, folder: RunFolder, tracker: "Tracker", stage: str
+) -> ScoreBook:
+    """Score the model as it is; what an interrupted attempt scored already is not scored again."""
+    book = ScoreBook(folder, stage)
+    if config.trainer.max_steps > 0 and book.missing(specs, config.eval.max_documents):
+        log.info("score %s the training", stage)
+    step = config.trainer.max_steps if stage == "after" else 0
+    book.complete(
+        embedder,
+        specs,
+        config.eval.max_documents,
+        lambda name, value: tracker.log({f"eval/{name}": value}, step),
+    )
+    return book
 
 
 def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: RunFolder, tracker: "Tracker") -> Settings:
     """Train, and make sure that it changed the vectors."""
     import numpy as np
 
+    from embedllm.report.curves import draw_curve
     from embedllm.training import fit, make_pools, truncated_share
 
     plan = build_plan(config)
     pools = make_pools(table, embedder, plan, build_augment(config))
+    truncated = truncated_share(embedder, table)
+    log.info("%.1f %% of the texts are longer than model.max_length=%d", 100 * truncated, config.model.max_length)
     probe = [pair.anchor for pair in table.pairs[:4]]
     start = embedder.encode(probe)
     module = build_module(config, embedder)
-    report = fit(module, pools, plan, folder, tracker)
+    dev = build_development(config, folder)
+    report = fit(module, pools, plan, folder, tracker, dev)
+    if dev is not None:
+        draw_curve(report["selection"], folder.dev_curve)
     embedder.eval()
     end = embedder.encode(probe)
     if not np.isfinite(end).all() or np.array_equal(start, end):
         raise RuntimeError("the training left every vector as it was, or made it NaN; nothing is saved")
-    return {**report, "truncated_share": truncated_share(embedder, table)}
-
-
-def _after(
-    embedder: "Embedder",
-    specs: Sequence[TaskSpec],
-    config: Config,
-    folder: RunFolder,
-    tracker: "Tracker",
-    before: Entries,
-) -> Entries:
-    """Score the model as it is, and compare it with ``before``."""
-    title = "score after the training" if before else ""
-    entries = _kept(embedder, specs, config, folder.after, tracker, config.trainer.max_steps, title)
-    return {
-        spec.name: finished_entry(
-            entries[spec.name],
-            before.get(spec.name),
-            gains(spec, before[spec.name], entries[spec.name]) if spec.name in before else None,
-        )
-        for spec in specs
-    }
+    return {**report, "truncated_share": truncated}
 
 
 def _means(tasks: Entries) -> Settings:

@@ -13,8 +13,10 @@ from embedllm.config import Config
 from embedllm.data.digest import file_digest
 from embedllm.data.sources import fingerprint
 from embedllm.errors import InputError
+from embedllm.eval.specs import parse_specs
 
 if TYPE_CHECKING:  # the settings are read without torch
+    from embedllm.blueprint import Blueprint
     from embedllm.data.augment import Augmenter
     from embedllm.data.tables import PairTable
     from embedllm.embedder import Embedder
@@ -31,6 +33,7 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
     known = {**plain, "model": {**plain["model"], "name": _model_identity(plain["model"]["name"])}}
     if plain["trainer"]["max_steps"] > 0:
         known["data"] = {**plain["data"], "path": fingerprint(plain["data"]["path"])}
+        known["eval"] = _development_identity(plain["eval"])
     if plain["adapter"]["path"] is not None:
         from embedllm.adapter_files import stored_adapter
 
@@ -38,6 +41,14 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
         digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
         known["adapter"] = {**plain["adapter"], "path": digests}
     return known
+
+
+def _development_identity(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the evaluation with each file of ``dev`` replaced by its digest, and its sample size."""
+    specs = parse_specs(evaluation["dev"], "eval.dev")
+    tasks = [f"{spec.kind}:{file_digest(spec.path)}" if spec.path else spec.name for spec in specs]
+    sample = evaluation["dev_documents"] or evaluation["max_documents"]
+    return {**evaluation, "dev": tasks, "dev_documents": sample if specs else None}
 
 
 @cache
@@ -52,21 +63,35 @@ def _model_identity(name: str) -> str:
     return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()
 
 
-def build_embedder(config: Config) -> "Embedder":
-    """Return the embedder of a run, on the accelerator if there is one."""
+def plan_embedder(config: Config) -> "Blueprint":
+    """Return the parts of the embedder besides its weights.
+
+    Raises:
+        InputError: naming the setting that is wrong.
+    """
+    import torch
+
     from embedllm.adapter import AdapterSpec
-    from embedllm.embedder import Embedder, ModelSpec
+    from embedllm.blueprint import draw_up
+    from embedllm.model_spec import ModelSpec
 
     trained = config.trainer.max_steps > 0 or config.adapter.path is not None
-    embedder = Embedder.from_pretrained(
-        ModelSpec(**vars(config.model)),
-        template=config.prompt.template,
-        bos=config.prompt.bos,
-        head=_build("pooling", config.pooling, _partial_=True),
-        adapter=AdapterSpec(**vars(config.adapter)) if trained else None,
-        seed=config.seed,
-    )
-    return embedder.to_accelerator()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)  # a learned head may draw its weights
+        return draw_up(
+            ModelSpec(**vars(config.model)),
+            template=config.prompt.template,
+            bos=config.prompt.bos,
+            head=_build("pooling", config.pooling, _partial_=True),
+            adapter=AdapterSpec(**vars(config.adapter)) if trained else None,
+        )
+
+
+def build_embedder(parts: "Blueprint", config: Config) -> "Embedder":
+    """Return the embedder of a run, on the accelerator if there is one."""
+    from embedllm.embedder import Embedder
+
+    return Embedder.from_blueprint(parts, seed=config.seed).to_accelerator()
 
 
 def build_augment(config: Config) -> "Augmenter | None":
@@ -106,7 +131,7 @@ def build_plan(config: Config) -> "TrainingPlan":
     """Return the settings of the training."""
     from embedllm.training import TrainingPlan
 
-    settings = {name: value for name, value in vars(config.trainer).items() if name != "devices"}
+    settings = {name: value for name, value in vars(config.trainer).items() if name not in ("devices", "eval_every")}
     return TrainingPlan(**settings, seed=config.seed)
 
 

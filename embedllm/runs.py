@@ -20,8 +20,11 @@ ALWAYS = ("model", "prompt", "pooling", "seed")
 TRAINED = ("adapter", "data", "loss", "optimizer")
 """Settings that decide them if there is a training."""
 
-ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices")
-"""Settings of the trainer that decide time and memory only."""
+ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices", "eval_every")
+"""Settings of the trainer that do not decide the weights, or only where :data:`SELECTING` says so."""
+
+SELECTING = ("dev", "dev_documents", "average", "patience")
+"""Settings of the evaluation that decide which weights of a training are kept."""
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -37,10 +40,19 @@ def run_id(config: Mapping[str, Any]) -> str:
     if config["trainer"]["max_steps"] > 0:
         decides |= {name: config[name] for name in TRAINED}
         decides["trainer"] = {name: value for name, value in config["trainer"].items() if name not in ASIDE}
+        if selects(config):
+            decides["selection"] = {name: config["eval"].get(name) for name in SELECTING}
+            decides["selection"]["eval_every"] = config["trainer"]["eval_every"]
     elif config["adapter"]["path"] is not None:
         decides["adapter"] = config["adapter"]
     text = json.dumps(_canonical(decides), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def selects(config: Mapping[str, Any]) -> bool:
+    """Return whether a development set decides which weights are kept."""
+    evaluation = config.get("eval") or {}
+    return bool(evaluation.get("dev")) and bool(evaluation.get("select", True))
 
 
 def _canonical(value: Any) -> Any:
@@ -73,15 +85,23 @@ class RunFolder:
         """What a resumed training starts from; removed when the run is done."""
         return self.path / "checkpoints"
 
-    @property
-    def before(self) -> Path:
-        """The scores before the training, kept for a resumed run."""
-        return self.path / "before.json"
+    def scores(self, stage: str) -> Path:
+        """The scores of a stage (``before`` or ``after`` the training) so far; removed when the run is done."""
+        return self.path / f"{stage}.json"
 
     @property
-    def after(self) -> Path:
-        """The scores of the finished model so far, kept for a resumed run."""
-        return self.path / "after.json"
+    def dev(self) -> Path:
+        """The scores of the development tasks so far; with the checkpoints, as it makes no sense without them."""
+        return self.checkpoints / "dev.json"
+
+    @property
+    def dev_curve(self) -> Path:
+        """A plot of the scores of the development tasks."""
+        return self.path / "dev_curve.png"
+
+    def evidence(self, stage: str, task: str) -> Path:
+        """What is kept of a clustering besides its score."""
+        return self.path / "evidence" / stage / f"{task}.npz"
 
     @property
     def export(self) -> Path:

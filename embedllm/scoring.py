@@ -1,4 +1,4 @@
-"""Scores of runs: which a result holds already, and how the others are made."""
+"""Scores of runs: which a result holds already, how the others are made, and how sure a difference is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # a finished run is recognised without torch
     import numpy.typing as npt
 
     from embedllm.embedder import Embedder
+    from embedllm.eval.evidence import Evidence
+
+Entry = dict[str, Any]
+OnResult = Callable[[str, Entry, "Evidence | None"], None]
 
 
 def missing_tasks(specs: Sequence[TaskSpec], max_documents: int | None, scores: Mapping[str, Any]) -> list[TaskSpec]:
@@ -31,7 +35,7 @@ def documents_of(spec: TaskSpec, max_documents: int | None) -> dict[str, Any]:
     return {"sha256": digest, "kind": spec.kind, "max_documents": max_documents}
 
 
-def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> dict[str, Any]:
+def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> dict[str, Entry]:
     """Return the scores of a run, a saved model or a bare decoder; those of a run are added to its result.
 
     What a run holds already, of the same documents, is not scored again.
@@ -45,75 +49,86 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     missing = missing_tasks(specs, max_documents, known)
     prepare_tasks(missing, max_documents)
     scores = dict(known)
+
+    def keep(name: str, entry: Entry, evidence: "Evidence | None") -> None:
+        scores[name] = {**entry, "before": None, "gain": None}
+        if result and evidence is not None:
+            evidence.save(folder.evidence("after", name))
+
     if missing:
-        new = score(Embedder.load(model).to_accelerator(), missing, max_documents)
-        scores |= {name: finished_entry(entry) for name, entry in new.items()}
+        score(Embedder.load(model).to_accelerator(), missing, max_documents, keep)
     if result and missing:
         folder.write_result({**result, "tasks": scores})  # the mean stays that of the run's own tasks
     return {spec.name: scores[spec.name] for spec in specs}
 
 
 def score(
-    embedder: "Embedder",
-    specs: Sequence[TaskSpec],
-    max_documents: int | None,
-    on_result: Callable[[str, dict[str, Any]], None] = lambda name, task: None,
-) -> dict[str, dict[str, Any]]:
-    """Return the entries of ``result.json`` for ``specs``; ``on_result`` gets each as soon as it is known.
+    embedder: "Embedder", specs: Sequence[TaskSpec], max_documents: int | None, on_result: OnResult
+) -> dict[str, Entry]:
+    """Return the entries of ``result.json`` for ``specs``.
 
-    A clustering of a local file carries ``clusters``, from which :func:`gains` tells how sure a difference is.
+    Args:
+        embedder: what is scored.
+        specs: the tasks.
+        max_documents: see :func:`embedllm.eval.tasks.prepare_tasks`.
+        on_result: gets name, entry and evidence of each task as soon as it is known; there is evidence of the
+            clusterings of local files.
     """
     from embedllm.eval.score import score_tasks
 
     by_name = {spec.name: spec for spec in specs}
     encoder = _Encoder(embedder)
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Entry] = {}
 
     def record(name: str, task: Mapping[str, Any]) -> None:
         spec = by_name[name]
         entries[name] = {**task, "of": documents_of(spec, max_documents)}
-        if spec.path is not None and task.get("metric") == "v_measure":
-            entries[name]["clusters"] = _clusters(spec, encoder)
-        on_result(name, entries[name])
+        clustered = spec.path is not None and task.get("metric") == "v_measure"
+        on_result(name, entries[name], _evidence(spec, encoder) if clustered else None)
 
     score_tasks(encoder, specs, max_documents=max_documents, on_result=record)
     return entries
 
 
-def gains(spec: TaskSpec, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float] | None:
+def gain(before: "Evidence | None", after: "Evidence | None") -> dict[str, float] | None:
     """Return the interval of the difference between two scores of a task; None where it is not known."""
-    if spec.path is None or "clusters" not in before or "clusters" not in after:
+    if before is None or after is None or before.documents.tolist() != after.documents.tolist():
         return None
-    import numpy as np
+    from embedllm.eval.bootstrap import difference_interval
 
-    from embedllm.eval.evidence import difference_interval
-
-    labels = _columns(spec)["label"]
-    texts = before["clusters"]["documents"]
-    runs = [np.array(entry["clusters"]["runs"], dtype=np.int16) for entry in (before, after)]
-    low, high = difference_interval([labels[i] for i in texts], *runs)
+    low, high = difference_interval(before.labels.tolist(), before.clusters, after.clusters)
     return {"low": low, "high": high}
 
 
-def _clusters(spec: TaskSpec, encoder: "_Encoder") -> dict[str, Any]:
-    """Return the clusters of each document that was encoded, with its row in the file."""
-    from embedllm.eval.evidence import cluster
-    from embedllm.eval.threads import one_thread
+def read_evidence(path: Path) -> "Evidence | None":
+    """Return what is kept of a task; None if nothing is, or if it is damaged."""
+    from zipfile import BadZipFile
 
-    columns = _columns(spec)
-    rows = {text: row for row, text in reversed(list(enumerate(columns["text"])))}
-    documents = [rows[text] for text in encoder.texts]
-    with one_thread():
-        runs = cluster(encoder.vectors, [columns["label"][row] for row in documents])
-    return {"documents": documents, "runs": runs.tolist()}
+    from embedllm.eval.evidence import Evidence
+
+    try:
+        return Evidence.load(path)
+    except (OSError, ValueError, KeyError, BadZipFile):
+        return None
 
 
-def _columns(spec: TaskSpec) -> dict[str, list[Any]]:
+def status(tasks: Mapping[str, Any]) -> str:
+    """Return ``done``, or ``incomplete`` if a task has no score."""
+    return "incomplete" if any("error" in task for task in tasks.values()) else "done"
+
+
+def _evidence(spec: TaskSpec, encoder: "_Encoder") -> "Evidence":
+    """Return what is kept of a clustering of a local file."""
+    from embedllm.eval.evidence import gather
     from embedllm.eval.local_files import read_local
+    from embedllm.eval.threads import one_thread
 
     if spec.path is None:
         raise ValueError(f"{spec.name} is not a local file")
-    return read_local(spec, spec.path)[1].columns
+    columns = read_local(spec, spec.path)[1].columns
+    labels = dict(zip(columns["text"], columns["label"], strict=True))
+    with one_thread():
+        return gather(encoder.texts, [labels[text] for text in encoder.texts], encoder.vectors)
 
 
 class _Encoder:
@@ -126,16 +141,3 @@ class _Encoder:
         self.texts = list(texts)
         self.vectors = self.embedder.encode(texts, progress=True)
         return self.vectors
-
-
-def finished_entry(
-    entry: Mapping[str, Any], before: Mapping[str, Any] | None = None, gain: Mapping[str, float] | None = None
-) -> dict[str, Any]:
-    """Return an entry as it stands in ``result.json``: with the score before the training, without the clusters."""
-    kept = {name: value for name, value in entry.items() if name != "clusters"}
-    return {**kept, "before": None if before is None else before.get("main_score"), "gain": gain}
-
-
-def status(tasks: Mapping[str, Any]) -> str:
-    """Return ``done``, or ``incomplete`` if a task has no score."""
-    return "incomplete" if any("error" in task for task in tasks.values()) else "done"

@@ -29,11 +29,11 @@ class Tracker:
     def __init__(self, run: RunFolder, loggers: Mapping[str, Any] | None = None) -> None:
         self.path = run.metrics
         self.loggers = dict(loggers or {})
-        self.keep(lambda step: True)
+        self.keep(lambda step, name: True)
 
-    def keep(self, wanted: Callable[[int], bool]) -> None:
-        """Drop the rows of an earlier attempt whose step is not ``wanted``."""
-        rows = [row for row in self._rows() if wanted(int(row[0]))]
+    def keep(self, wanted: Callable[[int, str], bool]) -> None:
+        """Drop the rows of an earlier attempt whose step and metric are not ``wanted``."""
+        rows = [row for row in self._rows() if wanted(int(row[0]), row[1])]
         with self.path.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["step", "metric", "value"], *rows])
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 
 from embedllm.backbone import resolve_dtype
 from embedllm.callbacks import CHECKPOINT, Checkpoints, LogMetrics, ProgressBar
@@ -20,7 +20,9 @@ from embedllm.embedder import Embedder
 from embedllm.engine import ContrastiveStep
 from embedllm.errors import InputError
 from embedllm.module import EmbedderModule, NonFiniteError, OptimizerFactory, warmup_schedule
+from embedllm.mteb_callback import MTEBCallback, Score
 from embedllm.runs import RunFolder, replace_text
+from embedllm.selection import Selection, Weights
 from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class TrainingPlan:
     """``auto``, or tokens of one micro-batch."""
     grad_cache: bool
     precision: str
-    """``auto`` (bfloat16 autocast where the hardware computes in it), ``float32`` or ``bfloat16``."""
+    """``auto`` (bfloat16 autocast where the hardware is fast in it), ``float32`` or ``bfloat16``."""
     warmup: int
     schedule: str
     clip: float | None
@@ -93,8 +95,27 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     return None if wanted == torch.float32 else wanted
 
 
+@dataclass(frozen=True)
+class Development:
+    """How a development set follows the training."""
+
+    score: Score
+    every: int
+    """Steps."""
+    selection: Selection
+    select: bool
+    """Whether it decides which weights are kept."""
+    average: bool
+    """Whether the average of the best weights is tried."""
+
+
 def fit(
-    module: EmbedderModule, pools: PairPools, plan: TrainingPlan, run: RunFolder, tracker: Tracker
+    module: EmbedderModule,
+    pools: PairPools,
+    plan: TrainingPlan,
+    run: RunFolder,
+    tracker: Tracker,
+    dev: Development | None = None,
 ) -> dict[str, Any]:
     """Train to ``plan.max_steps`` and return what ``result.json`` says of it.
 
@@ -104,13 +125,18 @@ def fit(
         plan: the settings.
         run: where the checkpoint of an earlier attempt is, which is continued.
         tracker: gets the metrics of each step.
+        dev: scores along the training, and which weights are kept at its end; None: the last.
 
     Raises:
         Interrupted: after a signal; the checkpoint holds every step made.
         NonFiniteError: if the loss or a gradient is NaN or infinite; its texts are in ``bad_batch.json``.
     """
     checkpoint = run.checkpoints / CHECKPOINT
-    callbacks = [LogMetrics(tracker), ProgressBar(), Checkpoints(run.checkpoints, plan.checkpoint_every)]
+    checkpoints = Checkpoints(run.checkpoints, plan.checkpoint_every)
+    callbacks: list[Callback] = [LogMetrics(tracker), ProgressBar(), checkpoints]
+    if dev is not None:
+        scorer = MTEBCallback(dev.score, dev.selection, dev.every, tracker, checkpoints)
+        callbacks.append(scorer)
     with _quiet_lightning():
         trainer = Trainer(
             accelerator="gpu" if module.embedder.device.type == "cuda" else "cpu",
@@ -133,7 +159,37 @@ def fit(
         except NonFiniteError as error:
             replace_text(run.path / "bad_batch.json", json.dumps(error.pairs, indent=1, ensure_ascii=False))
             raise
-    return report(module)
+    if dev is None:
+        return report(module)
+    if module.totals.steps == plan.max_steps:  # resumed at its last step, Lightning calls no callback
+        scorer.complete(plan.max_steps, module)
+    return {**report(module), "selection": _select(module, dev)}
+
+
+def _select(module: EmbedderModule, dev: Development) -> dict[str, Any]:
+    """Put the weights that the development tasks like best into the module, and say which they are."""
+    curve, best = dev.selection.curve(), dev.selection.best()
+    chosen = {"tasks": list(next(iter(dev.selection.entries.values()))), "curve": curve}
+    if not dev.select:
+        return {**chosen, "steps": [max(curve)], "score": curve[max(curve)]}
+    steps, score = best[:1], curve[best[0]]
+    _put(module, dev.selection.weights(best[0]))
+    if dev.average and len(best) > 1:
+        _put(module, dev.selection.averaged())
+        entries = dev.score(module.embedder.eval())
+        averaged = sum(entry["main_score"] for entry in entries.values()) / len(entries)
+        if averaged > score:
+            steps, score = sorted(best), averaged
+        else:
+            _put(module, dev.selection.weights(best[0]))
+    log.info("weights of step %s, %.2f on the development tasks", " + ".join(map(str, steps)), score)
+    return {**chosen, "steps": steps, "score": score}
+
+
+def _put(module: EmbedderModule, weights: Weights) -> None:
+    with torch.no_grad():
+        for name, parameter in module.trainable().items():
+            parameter.copy_(weights[name])
 
 
 def truncated_share(embedder: Embedder, table: PairTable, sample: int = 1_000) -> float:

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from embedllm.config import Config, check_known, check_values, config_dir
 from embedllm.errors import InputError
+from embedllm.report.tables import flatten
 from embedllm.targets import check_targets
 
 ConfigStore.instance().store("schema", Config)
@@ -35,7 +36,8 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_targets_bind(option: str) -> None:
-    plain = composed(option, *(["data.path=pairs.csv"] if option == "data=paper_csv" else []))
+    needs_path = option == "data=paper_csv" or option.startswith("experiment=paper")
+    plain = composed(option, *(["data.path=pairs.csv"] if needs_path else []))
     check_known(plain)
     check_targets(plain)
 
@@ -45,9 +47,25 @@ def test_every_option_composes_and_its_targets_bind(option: str) -> None:
 )
 def test_every_yaml_begins_with_a_line_that_says_what_it_is(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    first = lines[1] if lines[0] == "# @package _global_" else lines[0]
+    first = lines[1] if lines[0].startswith("# @package ") else lines[0]
     assert first.startswith("# ")
     assert len(first) > 12
+
+
+def test_the_papers_two_settings_differ_in_what_it_got_wrong() -> None:
+    names = ("as_published", "corrected")
+    published, corrected = (composed(f"experiment=paper_{name}", "data.path=x") for name in names)
+    flat = flatten(published)
+    changed = {name: (flat[name], value) for name, value in flatten(corrected).items() if flat[name] != value}
+    without_k = ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    assert changed == {
+        "adapter.target_modules": (without_k, None),
+        "loss.symmetric": (False, True),
+        "trainer.batch_size": (12, 120),
+        "trainer.accumulate": (10, 1),
+    }
+    assert published["loss"]["temperature"] == 0.2
+    assert [published["adapter"][name] for name in ("r", "alpha", "dropout")] == [64, 16, 0.05]
 
 
 def test_prompts_are_spelled_as_in_the_paper() -> None:

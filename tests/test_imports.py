@@ -13,12 +13,25 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"targets", "runs", "provenance", "quiet", "config", "hydra_errors"},
     {"prompt", "pooling", "losses", "data", "model_cache", "tiny_model", "embedded_models", "model_source"},
     {"decoder", "decoder_config", "backbone"},
-    {"adapter_files", "adapter_spec", "lora", "adapter"},
-    {"model_spec", "storage", "embedder"},
-    {"eval", "tracking", "engine", "datamodule", "module", "callbacks", "training", "estimate"},
+    {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
+    {"centring", "model_spec", "storage", "blueprint", "embedder"},
+    {"scan"},
+    {
+        "eval",
+        "tracking",
+        "engine",
+        "datamodule",
+        "selection",
+        "module",
+        "callbacks",
+        "mteb_callback",
+        "training",
+        "estimate",
+    },
     {"scoring", "report", "recipe", "export"},
+    {"scorebook", "development"},
     {"job"},
-    {"cli_export"},
+    {"commands"},
     {"train", "cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -26,9 +39,9 @@ ONLY_IN = {
     "mteb": {"eval"},
     "wandb": {"tracking"},
     "sentence_transformers": {"export", "eval"},
-    "lightning": {"module", "datamodule", "callbacks", "training"},
-    "hydra": {"train", "recipe", "tracking", "hydra_errors", "cli"},
-    "omegaconf": {"train", "config", "hydra_errors", "cli"},
+    "lightning": {"module", "datamodule", "callbacks", "mteb_callback", "training"},
+    "hydra": {"train", "recipe", "tracking", "hydra_errors"},
+    "omegaconf": {"train", "config", "hydra_errors"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

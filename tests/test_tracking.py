@@ -29,7 +29,7 @@ def test_rows_of_an_earlier_attempt_are_kept_until_the_resumed_step(tmp_path: Pa
         tracker.log({"loss": 1.0}, step)
     resumed = Tracker(folder)
     assert [row[0] for row in rows(folder)] == [0, 1, 2]
-    resumed.keep(lambda step: step <= 1)
+    resumed.keep(lambda step, _: step <= 1)
     assert [row[0] for row in rows(folder)] == [0, 1]
 
 

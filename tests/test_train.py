@@ -76,7 +76,13 @@ def test_a_run_leaves_what_the_contract_says(run: Callable[..., tuple[int, str]]
     assert result["tasks"]["animals"]["metric"] == "v_measure"
     assert result["score"] == result["tasks"]["animals"]["main_score"]
     folder = tmp_path / "runs" / "scratch" / f"last-cluster-{result['run_id']}"
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.csv", "model", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "evidence",
+        "metrics.csv",
+        "model",
+        "result.json",
+    }
     metrics = list(csv.DictReader((folder / "metrics.csv").open()))
     assert metrics == [{"step": "0", "metric": "eval/animals", "value": repr(result["score"])}]
     assert f"{result['score']:.1f}" in printed

@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from embedllm import Embedder
+from embedllm.eval.bootstrap import difference_interval
+from embedllm.eval.evidence import Evidence
 from embedllm.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -78,7 +80,7 @@ def test_a_training_leaves_scores_before_and_after_and_a_small_model(
 ) -> None:
     assert train(settings, tmp_path / "runs", monkeypatch) == 0
     run = only_run(tmp_path / "runs")
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "metrics.csv", "model", "result.json"}
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "evidence", "metrics.csv", "model", "result.json"}
     model = {str(path.relative_to(run / "model")) for path in (run / "model").rglob("*") if path.is_file()}
     assert model == {
         "embedllm.json",
@@ -98,6 +100,18 @@ def test_a_training_leaves_scores_before_and_after_and_a_small_model(
     steps = [int(row[0]) for row in metrics(run) if row[1] == "train/loss"]
     assert steps == list(range(1, STEPS + 1))
     assert "95 % interval" in capsys.readouterr().out
+
+
+def test_the_evidence_of_both_stages_is_kept(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(settings, tmp_path / "runs", monkeypatch) == 0
+    run = only_run(tmp_path / "runs")
+    before, after = (Evidence.load(run / "evidence" / stage / "labels.npz") for stage in ("before", "after"))
+    assert before.documents.tolist() == after.documents.tolist()
+    assert sorted(set(before.labels.tolist())) == ["bread", "engine", "river"]
+    gain = json.loads((run / "result.json").read_text())["tasks"]["labels"]["gain"]
+    assert difference_interval(before.labels.tolist(), before.clusters, after.clusters) == tuple(gain.values())
 
 
 def test_the_saved_model_is_the_trained_one(

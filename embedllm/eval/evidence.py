@@ -1,27 +1,69 @@
-"""How sure a difference between two clusterings of the same documents is.
+"""What is kept of a clustering besides its score: enough to compare it with another one, and to draw it.
 
-A score is one number; whether 41.2 is better than 40.7 depends on the documents and on where k-means starts. So the
-clusters of every document are kept for several runs of the k-means that MTEB uses, and documents and runs are drawn
-again with replacement (paired bootstrap: Efron and Tibshirani, 1993): the interval says what difference other
-documents of the kind, and other starts, would have shown.
-
-Legend: N documents, R runs of k-means, K clusters.
+Legend: N documents, R runs of k-means, D width of the vectors, P principal components that are kept.
 """
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from embedllm.eval.bootstrap import Clusters
+
 RUNS = 10
 DRAWS = 16_384
 """Documents, with repetition, that one run of k-means is fitted to, as in MTEB."""
-RESAMPLES = 1_000
-Clusters = npt.NDArray[np.int16]
+COMPONENTS = 32
+"""Principal components of the vectors that are kept; a map in two dimensions shows no more than these hold."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A clustering, document by document."""
+
+    documents: npt.NDArray[np.str_]
+    """(N,) digests of the texts: what makes two clusterings comparable."""
+    labels: npt.NDArray[np.str_]
+    """(N,) the classes."""
+    clusters: Clusters
+    """(R, N) the cluster of each document in each run."""
+    components: npt.NDArray[np.float16]
+    """(N, P) the vectors in their principal components, centred."""
+
+    def save(self, path: Path) -> None:
+        """Write an npz file in one stroke; it holds no pickle."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, **vars(self))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: the file is missing or damaged.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+
+
+def gather(texts: Sequence[str], labels: Sequence[str], vectors: npt.NDArray[np.float32]) -> Evidence:
+    """Cluster N vectors (N, D) and return what is kept of it."""
+    documents = np.array([_digest(text) for text in texts])
+    return Evidence(documents, np.array(labels), cluster(vectors, labels), principal_components(vectors))
 
 
 def cluster(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> Clusters:
-    """Return the cluster of each document in each run of k-means, (R, N) int16; K is the number of labels."""
+    """Return the cluster of each document in each run of k-means, (R, N) int16, with as many clusters as labels."""
     from sklearn.cluster import MiniBatchKMeans
 
     runs = []
@@ -32,53 +74,16 @@ def cluster(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> Clusters
     return np.stack(runs).astype(np.int16)
 
 
-def v_measure(truth: npt.NDArray[np.int64], found: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> float:
-    """Return the V-measure (Rosenberg and Hirschberg, 2007), in [0, 1], of documents that count ``weights`` times.
-
-    Args:
-        truth: (N,) classes from 0.
-        found: (N,) clusters from 0.
-        weights: (N,) how often each document counts.
-    """
-    columns = int(found.max()) + 1
-    size = (int(truth.max()) + 1) * columns
-    joint = np.bincount(truth * columns + found, weights, minlength=size).reshape(-1, columns) / weights.sum()
-    classes, clusters = joint.sum(axis=1), joint.sum(axis=0)
-    h_classes, h_clusters, h_joint = _entropy(classes), _entropy(clusters), _entropy(joint)
-    if h_classes + h_clusters == 0:
-        return 1.0
-    return 2 * (h_classes + h_clusters - h_joint) / (h_classes + h_clusters)  # mutual information over mean entropy
+def principal_components(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """Return the centred vectors in their first principal components, (N, P) with P at most 32, N and D."""
+    kept = min(COMPONENTS, *vectors.shape)
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)  # ascending; its sign is of no meaning
+    reduced = centred @ directions[:, : -kept - 1 : -1]
+    return np.asarray(reduced / max(1e-12, np.abs(reduced).max()), dtype=np.float16)
 
 
-def difference_interval(
-    labels: Sequence[str], before: Clusters, after: Clusters, *, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the interval of V-measure after minus before, times 100, over resampled documents and runs.
+def _digest(text: str) -> str:
+    import hashlib
 
-    Run r starts alike under both models, so runs are drawn in pairs.
-
-    Args:
-        labels: of the N documents.
-        before: (R, N) clusters under one model.
-        after: (R, N) clusters of the same documents under another.
-        confidence: share of the resamples inside the interval.
-    """
-    names = {label: number for number, label in enumerate(sorted(set(labels)))}
-    truth = np.array([names[label] for label in labels], dtype=np.int64)
-    rng = np.random.default_rng(0)
-    differences = []
-    for _ in range(RESAMPLES):
-        weights = np.bincount(rng.integers(len(truth), size=len(truth)), minlength=len(truth)).astype(np.float64)
-        drawn = rng.integers(len(before), size=len(before))
-        score = [
-            np.mean([v_measure(truth, runs[run].astype(np.int64), weights) for run in drawn])
-            for runs in (before, after)
-        ]
-        differences.append(100 * (score[1] - score[0]))
-    low, high = np.quantile(differences, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
-def _entropy(shares: npt.NDArray[np.float64]) -> float:
-    positive = shares[shares > 0]
-    return float(-(positive * np.log(positive)).sum())
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -8,7 +8,7 @@ format (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, each with or without ``.gz
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from embedllm.data.embedded_files import EMBEDDED_PREFIX, resolve_data_path
@@ -31,45 +31,47 @@ class TaskSpec:
     """What a file is used for; None for an MTEB task, and for a file whose columns decide it."""
     path: Path | None = None
     """The file; None for an MTEB task."""
+    setting: str = "eval.tasks"
+    """Where it was typed."""
 
     @property
     def where(self) -> str:
         """What a message about this entry begins with."""
-        return f"eval.tasks: {self.spec!r}"
+        return f"{self.setting}: {self.spec!r}"
 
 
-def parse_specs(specs: Sequence[str]) -> list[TaskSpec]:
-    """Return one record for each entry, in order.
+def parse_specs(specs: Sequence[str], setting: str = "eval.tasks") -> list[TaskSpec]:
+    """Return one record for each entry, in order; ``setting`` is where they were typed.
 
     Raises:
         InputError: ``specs`` is not a list of strings, a file is missing, empty or of an unknown format, or two
             entries would have one name in the results.
     """
     if isinstance(specs, str) or not isinstance(specs, Sequence):
-        raise InputError(f"eval.tasks: {specs!r} is not a list; write [{specs}]")
-    parsed = [_parse(spec) for spec in specs]
+        raise InputError(f"{setting}: {specs!r} is not a list; write [{specs}]")
+    parsed = [replace(_parse(spec, setting), setting=setting) for spec in specs]
     first: dict[str, TaskSpec] = {}
     for spec in parsed:
         if spec.name in first:
             raise InputError(
-                f"eval.tasks: {first[spec.name].spec!r} and {spec.spec!r} would both be called {spec.name!r} in the "
+                f"{setting}: {first[spec.name].spec!r} and {spec.spec!r} would both be called {spec.name!r} in the "
                 "results; drop one or rename a file"
             )
         first[spec.name] = spec
     return parsed
 
 
-def _parse(spec: object) -> TaskSpec:
+def _parse(spec: object, setting: str) -> TaskSpec:
     if not isinstance(spec, str) or not spec.strip():
-        raise InputError(f"eval.tasks: {spec!r} is not a task; an entry is the name of an MTEB task or a file")
+        raise InputError(f"{setting}: {spec!r} is not a task; an entry is the name of an MTEB task or a file")
     prefix, colon, rest = spec.partition(":")
     if colon and prefix in KINDS:
-        path = _existing_file(rest, spec)
+        path = _existing_file(rest, spec, setting)
         return TaskSpec(spec, _stem(path) + KINDS[prefix].suffix, prefix, path)
     if colon and prefix != _EMBEDDED and prefix.isidentifier() and not Path(spec).is_file():
-        raise InputError(_unknown_prefix(spec, prefix))
+        raise InputError(_unknown_prefix(spec, prefix, setting))
     if colon or "/" in spec or "\\" in spec or file_format(spec):
-        path = _existing_file(spec, spec)
+        path = _existing_file(spec, spec, setting)
         return TaskSpec(spec, _stem(path), None, path)
     return TaskSpec(spec, spec)
 
@@ -78,9 +80,9 @@ def _stem(path: Path) -> str:
     return Path(path.name[:-3] if path.name.lower().endswith(".gz") else path.name).stem
 
 
-def _existing_file(location: str, spec: str) -> Path:
-    path = resolve_data_path(location, setting="eval.tasks")
-    where = f"eval.tasks: {spec!r}"
+def _existing_file(location: str, spec: str, setting: str) -> Path:
+    path = resolve_data_path(location, setting=setting)
+    where = f"{setting}: {spec!r}"
     if path.is_dir():
         raise InputError(f"{where} is a folder; give a file")
     if not path.is_file():
@@ -92,8 +94,8 @@ def _existing_file(location: str, spec: str) -> Path:
     return path
 
 
-def _unknown_prefix(spec: str, prefix: str) -> str:
+def _unknown_prefix(spec: str, prefix: str, setting: str) -> str:
     prefixes = [*KINDS, _EMBEDDED]
     close = difflib.get_close_matches(prefix, prefixes, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return f"eval.tasks: {spec!r} has the unknown prefix {prefix!r}{hint}; prefixes are {', '.join(prefixes)}"
+    return f"{setting}: {spec!r} has the unknown prefix {prefix!r}{hint}; prefixes are {', '.join(prefixes)}"

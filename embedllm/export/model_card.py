@@ -62,6 +62,8 @@ vectors = model.encode(["a man is driving a car", "the truck stopped"])"""
 CITATION = """```bibtex
 @misc{roth2025,
   author = {Roth, Benedikt and others},
+  title  = {Resource-Efficient Adaptation of Large Language Models for Text Embeddings via Prompt Engineering and
+            Contrastive Fine-tuning},
   year   = {2025},
   eprint = {2507.22729},
   archivePrefix = {arXiv}

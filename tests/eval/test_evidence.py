@@ -1,54 +1,12 @@
-"""The interval of a difference between clusterings."""
+"""What is kept of a clustering."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import v_measure_score
 
-from embedllm.eval.evidence import cluster, difference_interval, v_measure
-
-
-def test_v_measure_is_sklearns_with_documents_repeated() -> None:
-    rng = np.random.default_rng(0)
-    truth, found = rng.integers(5, size=80), rng.integers(7, size=80)
-    counts = rng.integers(0, 4, size=80)
-    expected = v_measure_score(np.repeat(truth, counts), np.repeat(found, counts))
-    assert v_measure(truth, found, counts.astype(np.float64)) == pytest.approx(expected, abs=1e-12)
-
-
-def test_one_class_in_one_cluster_is_perfect() -> None:
-    zeros = np.zeros(4, dtype=np.int64)
-    assert v_measure(zeros, zeros, np.ones(4)) == 1.0
-
-
-def noisy(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Five clusterings in which ``share`` of the documents are anywhere."""
-    rng = np.random.default_rng(seed)
-    runs = []
-    for _ in range(5):
-        run = labels.copy()
-        wrong = rng.random(len(labels)) < share
-        run[wrong] = rng.integers(labels.max() + 1, size=int(wrong.sum()))
-        runs.append(run)
-    return np.stack(runs).astype(np.int16)
-
-
-def test_a_real_difference_is_outside_zero_and_none_is_inside() -> None:
-    labels = np.random.default_rng(0).integers(6, size=300)
-    names = [str(label) for label in labels]
-    bad, good, as_bad = noisy(labels, 0.6, 1), noisy(labels, 0.3, 2), noisy(labels, 0.6, 3)
-    low, high = difference_interval(names, bad, good)
-    assert 0 < low < high
-    low, high = difference_interval(names, bad, as_bad)
-    assert low < 0 < high
-    assert difference_interval(names, bad, bad) == (0.0, 0.0)
-
-
-def test_the_other_way_round_is_the_negative() -> None:
-    labels = np.random.default_rng(0).integers(4, size=100)
-    names = [str(label) for label in labels]
-    a, b = noisy(labels, 0.5, 1), noisy(labels, 0.2, 2)
-    low, high = difference_interval(names, a, b)
-    assert difference_interval(names, b, a) == pytest.approx((-high, -low))
+from embedllm.eval.bootstrap import v_measure
+from embedllm.eval.evidence import Evidence, cluster, gather, principal_components
 
 
 def test_well_apart_vectors_are_clustered_by_label() -> None:
@@ -60,3 +18,37 @@ def test_well_apart_vectors_are_clustered_by_label() -> None:
     assert runs.shape == (10, 60)
     truth = np.array([int(label) for label in labels])
     assert max(v_measure(truth, run.astype(np.int64), np.ones(60)) for run in runs) == pytest.approx(1.0)
+
+
+def test_evidence_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((40, 7)).astype(np.float32)
+    texts = [f"text {i} é😀\ud800" for i in range(40)]
+    evidence = gather(texts, ["a", "bb"] * 20, vectors)
+    evidence.save(tmp_path / "deep" / "task.npz")
+    loaded = Evidence.load(tmp_path / "deep" / "task.npz")
+    for name, value in vars(evidence).items():
+        assert np.array_equal(vars(loaded)[name], value), name
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["task.npz"]
+    assert loaded.clusters.shape == (10, 40)
+    assert len(set(loaded.documents.tolist())) == 40
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "task.npz", documents=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        Evidence.load(tmp_path / "task.npz")
+
+
+@pytest.mark.parametrize(("rows", "width"), [(3, 50), (50, 3), (100, 60)])
+def test_components_keep_the_distances_that_they_can(rows: int, width: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((rows, width)).astype(np.float32)
+    reduced = principal_components(vectors).astype(np.float64)
+    assert reduced.shape == (rows, min(rows, width, 32))
+    centred = vectors - vectors.mean(axis=0)
+    left, values, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    expected = np.abs(left[:, : reduced.shape[1]] * values[: reduced.shape[1]])
+    assert np.abs(reduced) == pytest.approx(expected / expected.max(), abs=2e-3)
+
+
+def test_equal_vectors_have_components_of_zero() -> None:
+    assert not principal_components(np.ones((5, 4), dtype=np.float32)).any()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from embedllm.cli_export import add_commands
+from embedllm.commands.export import add_command
 from embedllm.errors import InputError
 
 
 def run(*arguments: str | Path) -> int:
     parser = argparse.ArgumentParser()
-    add_commands(parser.add_subparsers(required=True))
+    add_command(parser.add_subparsers(required=True))
     options = parser.parse_args([str(argument) for argument in arguments])
     return int(options.run(options))
 

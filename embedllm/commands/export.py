@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embedllm.commands.base import Commands
+
 if TYPE_CHECKING:  # here and below: what a parser needs is there in no time
     from embedllm.export import VerifyReport
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_command(commands: Commands) -> None:
     """Add both commands to the parser of ``embedllm``."""
     export = commands.add_parser("export", help="write a folder that sentence-transformers loads, and verify it")
     export.add_argument("model", metavar="RUN", help="a run folder, a saved model folder or a decoder")

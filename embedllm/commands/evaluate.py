@@ -1,0 +1,99 @@
+"""``embedllm evaluate``: score one model, or several beside each other."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from embedllm.commands.base import MODEL_HELP, Commands
+from embedllm.config import config_dir
+from embedllm.errors import InputError
+from embedllm.eval.specs import TaskSpec, parse_specs
+
+BASELINE_HELP = "or a baseline: tfidf, or st: and the folder or Hub id of a model of sentence-transformers"
+
+Scores = Mapping[str, Any]
+"""Entries of ``result.json`` by task."""
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command to the parser of ``embedllm``."""
+    evaluate = commands.add_parser("evaluate", help="score models on MTEB tasks and local files")
+    evaluate.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; {BASELINE_HELP}")
+    evaluate.add_argument("--tasks", nargs="+", metavar="TASK", help="MTEB names and local files; default: embedded")
+    evaluate.add_argument("--max-documents", type=int, metavar="N", help="score a fixed sample of each task")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    """Print one line for each task of one model, or one table of several; the scores of a run go into its result."""
+    if options.max_documents is not None and options.max_documents < 2:
+        raise InputError(f"--max-documents: {options.max_documents} is not allowed; the lowest value is 2")
+    models = list(options.models)
+    twice = [model for model in models if models.count(model) > 1]
+    if twice:
+        raise InputError(f"MODEL: {twice[0]!r} is given more than once")
+    tasks, sample = options.tasks, options.max_documents
+    if tasks is None:
+        default = _embedded_eval()
+        tasks, sample = default["tasks"], sample or default["max_documents"]
+    specs = parse_specs(tasks)
+    _check(models, specs, sample)
+    scores = {model: _score(model, specs, sample) for model in models}
+    if len(models) == 1:
+        _print_lines(scores[models[0]])
+    else:
+        _print_table(scores, [spec.name for spec in specs])
+    return 1 if any("error" in entry for found in scores.values() for entry in found.values()) else 0
+
+
+def _check(models: Sequence[str], specs: Sequence[TaskSpec], sample: int | None) -> None:
+    """Raise an InputError for what is wrong with the last model or task before the first model is loaded."""
+    from embedllm.eval.baselines import check_encoder, is_baseline
+    from embedllm.eval.tasks import prepare_tasks
+
+    if len(models) == 1 and not is_baseline(models[0]):
+        return  # a run may hold all scores already, and then nothing needs to be there
+    for model in models:
+        check_encoder(model)
+    prepare_tasks(specs, sample)
+
+
+def _score(model: str, specs: Sequence[TaskSpec], sample: int | None) -> Scores:
+    from embedllm.eval.baselines import is_baseline, open_encoder, score_encoder
+    from embedllm.scoring import score_run
+
+    if is_baseline(model):
+        return score_encoder(open_encoder(model), specs, sample)
+    return score_run(model, specs, sample)
+
+
+def _print_lines(scores: Scores) -> None:
+    for name, entry in scores.items():
+        print(f"{name}\t{entry['error'] if 'error' in entry else format(entry['main_score'], '.2f')}")
+
+
+def _print_table(scores: Mapping[str, Scores], tasks: Sequence[str]) -> None:
+    """Print one row a model, its mean last; what went wrong goes to the standard error."""
+    from embedllm.eval.baselines import display_name
+    from embedllm.eval.score import mean_score
+    from embedllm.report.tables import aligned
+
+    names = {model: display_name(model) for model in scores}
+    if len(set(names.values())) < len(names):
+        names = {model: model for model in scores}
+    rows = [["model", *tasks, *(["mean"] if len(tasks) > 1 else [])]]
+    for model, entries in scores.items():
+        values = [entries[task].get("main_score") for task in tasks]
+        means = [mean_score(entries)] if len(tasks) > 1 else []
+        rows.append([names[model], *("-" if value is None else f"{value:.2f}" for value in [*values, *means])])
+        for task in tasks:
+            if "error" in entries[task]:
+                print(f"{names[model]}: {task}: {entries[task]['error']}", file=sys.stderr)
+    print(aligned(rows, left=1))
+
+
+def _embedded_eval() -> dict[str, Any]:
+    import yaml
+
+    return dict(yaml.safe_load((config_dir() / "eval" / "embedded.yaml").read_text(encoding="utf-8")))

@@ -1,0 +1,64 @@
+"""The development set of a training: checked before anything is scored, and scored along the way."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from embedllm.config import Config
+from embedllm.data.digest import file_digest
+from embedllm.errors import InputError
+from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.runs import RunFolder
+from embedllm.scoring import score
+
+if TYPE_CHECKING:
+    from embedllm.training import Development
+
+
+def check_development(config: Config) -> None:
+    """Read and check the tasks of ``eval.dev``.
+
+    Raises:
+        InputError: one of them cannot be scored, or is in ``eval.tasks`` too.
+    """
+    from embedllm.eval.tasks import prepare_tasks
+
+    specs = parse_specs(config.eval.dev, "eval.dev")
+    if config.eval.select and not config.eval.allow_overlap:
+        _refuse_overlap(specs, parse_specs(config.eval.tasks))
+    prepare_tasks(specs, _documents(config))
+
+
+def build_development(config: Config, folder: RunFolder) -> "Development | None":
+    """Return how the development set follows the training; None if there is none."""
+    if not config.eval.dev:
+        return None
+    from embedllm.selection import Selection
+    from embedllm.training import Development
+
+    specs, every = parse_specs(config.eval.dev, "eval.dev"), config.trainer.eval_every
+    selection = Selection(folder, keep=config.eval.average or 1, patience=config.eval.patience)
+    return Development(
+        score=lambda embedder: score(embedder, specs, _documents(config), lambda *_: None),
+        every=every or config.trainer.max_steps,
+        selection=selection,
+        select=config.eval.select,
+        average=config.eval.average is not None,
+    )
+
+
+def _documents(config: Config) -> int | None:
+    return config.eval.max_documents if config.eval.dev_documents is None else config.eval.dev_documents
+
+
+def _refuse_overlap(dev: Sequence[TaskSpec], tasks: Sequence[TaskSpec]) -> None:
+    known = {_identity(spec) for spec in tasks}
+    for spec in dev:
+        if _identity(spec) in known:
+            raise InputError(
+                f"{spec.where} is in eval.tasks too, and a score that picked the weights is no test of them; "
+                "take it out of one of them, or set eval.allow_overlap=true"
+            )
+
+
+def _identity(spec: TaskSpec) -> str:
+    return file_digest(spec.path) if spec.path else spec.name

@@ -1,0 +1,54 @@
+"""What the evidence of two models on one task says about the difference of their scores."""
+
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from embedllm.eval.bootstrap import Floats, clustering_differences, draws
+from embedllm.eval.classification_evidence import ClassificationEvidence
+from embedllm.eval.evidence import Evidence
+from embedllm.eval.pair_evidence import PairClassificationEvidence, SimilarityEvidence
+
+AnyEvidence = Evidence | SimilarityEvidence | PairClassificationEvidence | ClassificationEvidence
+
+KINDS: tuple[type[AnyEvidence], ...] = (
+    Evidence,
+    SimilarityEvidence,
+    PairClassificationEvidence,
+    ClassificationEvidence,
+)
+"""No two have the same fields, so a file says itself what it is."""
+
+
+def load_evidence(path: Path) -> AnyEvidence | None:
+    """Return what is kept of a task; None if nothing is, or if it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = set(arrays.files)
+        kind = next((kind for kind in KINDS if set(kind.__dataclass_fields__) == names), None)
+        return None if kind is None else kind.load(path)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+
+
+def comparable(before: AnyEvidence, after: AnyEvidence) -> bool:
+    """Return whether both are of the same documents, in the same order."""
+    return type(before) is type(after) and np.array_equal(before.documents, after.documents)
+
+
+def differences(before: AnyEvidence, after: AnyEvidence) -> Floats:
+    """Return the score after minus before, in points of 100, in each resample of documents and runs, (RESAMPLES,).
+
+    :func:`embedllm.eval.bootstrap.interval` makes an interval of it.
+
+    Raises:
+        ValueError: they are not :func:`comparable`.
+    """
+    if comparable(before, after):
+        if isinstance(before, Evidence) and isinstance(after, Evidence):
+            return clustering_differences(before.labels.tolist(), before.clusters, after.clusters)
+        if not isinstance(before, Evidence) and not isinstance(after, Evidence):
+            blocks = draws(len(before.documents), before.runs)
+            return np.concatenate([after.scores(block) - before.scores(block) for block in blocks])
+    raise ValueError("the evidence is not of the same documents")
