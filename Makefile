@@ -19,7 +19,7 @@ setup: .venv/.ready  ## Make .venv with pinned versions, and convert the embedde
 	$(BIN)/python -c 'from embedllm.backbone import embedded_model_path as path; print(path("smollm2_135m"))'
 	touch $@
 
-demo: setup  ## Score, fine-tune, score again and export the embedded model (5 to 15 minutes on 2 cores)
+demo: setup  ## Score, fine-tune, score again and export the embedded model (2 to 5 minutes on 2 cores)
 	$(BIN)/python train.py experiment=demo
 
 test: setup  ## Fast tests: no network, no accelerator, under 5 minutes on 2 cores
