@@ -45,11 +45,48 @@ def check_sts(columns: Columns, where: str) -> Columns:
     Raises:
         InputError: A sentence is missing or empty, a score is not a finite number, or all scores are equal.
     """
-    scores = [_number(value, row, where) for row, value in enumerate(columns["score"], 1)]
+    scores = [finite_score(value, row, where) for row, value in enumerate(columns["score"], 1)]
     if len(set(scores)) < 2:
         raise InputError(f"{where} has the one score {scores[0]} in all {len(scores)} rows; it needs two or more")
     sentences = {name: _texts(columns, name, where) for name in ("sentence1", "sentence2")}
     return {**sentences, "score": scores}
+
+
+def check_pairs(columns: Columns, where: str) -> Columns:
+    """Return ``sentence1`` and ``sentence2`` as strings and ``label`` as integers, of which there must be both 0 and 1.
+
+    Raises:
+        InputError: A sentence is missing or empty, a label is not 0 or 1, or all labels are equal.
+    """
+    labels = [pair_label(value, row, where) for row, value in enumerate(columns["label"], 1)]
+    if len(set(labels)) < 2:
+        raise InputError(f"{where} has the one label {labels[0]} in all {len(labels)} rows; it needs both 0 and 1")
+    sentences = {name: _texts(columns, name, where) for name in ("sentence1", "sentence2")}
+    return {**sentences, "label": labels}
+
+
+def finite_score(value: Any, row: int, where: str) -> float:
+    """Return the score of a pair as a float.
+
+    Raises:
+        InputError: It is not a finite number; the message names the row.
+    """
+    number = _number(value)
+    if not math.isfinite(number):
+        raise InputError(f"{where} has the score {value!r} in row {row}; a score must be a finite number")
+    return number
+
+
+def pair_label(value: Any, row: int, where: str) -> int:
+    """Return the label of a pair, 0 or 1.
+
+    Raises:
+        InputError: It is anything else; the message names the row.
+    """
+    number = _number(value)
+    if number not in (0.0, 1.0):
+        raise InputError(f"{where} has the label {value!r} in row {row}; the label of a pair must be 0 or 1")
+    return int(number)
 
 
 def _texts(columns: Columns, name: str, where: str) -> list[str]:
@@ -66,14 +103,12 @@ def _labels(values: Sequence[Any], where: str) -> list[str]:
     return [str(value) for value in values]
 
 
-def _number(value: Any, row: int, where: str) -> float:
+def _number(value: Any) -> float:
+    """Return a number, or a text that spells one, as a float; NaN for anything else."""
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        return math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise InputError(f"{where} has the score {value!r} in row {row}; a score must be a finite number")
-    return number
+        return math.nan
 
 
 def _is_broken(value: str) -> bool:

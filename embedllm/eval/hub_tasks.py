@@ -3,10 +3,12 @@
 import difflib
 import logging
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from embedllm.errors import InputError
 from embedllm.eval.hub_access import local_copies_only
+from embedllm.eval.mirror import load_mirror
 from embedllm.eval.sampling import sample_rows
 
 _ENGLISH = "eng-Latn"
@@ -40,7 +42,7 @@ def find_hub_task(name: str) -> Any:
     return mteb.get_task(task.metadata.name, hf_subsets=english or None, eval_splits=splits)
 
 
-def load_hub_task(task: Any, max_documents: int | None, *, online: bool) -> Any:
+def load_hub_task(task: Any, max_documents: int | None, *, online: bool, mirror: Path | None = None) -> Any:
     """Return ``task`` with its data in it, of which at most ``max_documents`` are embedded where that is meaningful.
 
     A task made of other tasks (``CQADupstackRetrieval``) loads its parts later, whole.
@@ -49,12 +51,16 @@ def load_hub_task(task: Any, max_documents: int | None, *, online: bool) -> Any:
         task: As :func:`find_hub_task` returned it; it is changed.
         max_documents: Bounds each evaluated split. Documents of clustering, pairs, test documents of classification.
         online: If False, only data already on this machine are used.
+        mirror: Read the data from this folder, whatever ``online`` says; see :mod:`embedllm.eval.mirror`.
 
     Raises:
+        InputError: The mirror lacks something.
         OSError: The data are not to be had (and whatever else the loading raises).
     """
-    with nullcontext() if online else local_copies_only():
-        if not task.is_aggregate:
+    if mirror is not None:
+        load_mirror(task, mirror)
+    elif not task.is_aggregate:
+        with nullcontext() if online else local_copies_only():
             task.load_data()
     if max_documents is not None:
         _limit(task, max_documents)

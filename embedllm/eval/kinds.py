@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from embedllm.eval.checks import Columns, check_classification, check_clustering, check_sts
-from embedllm.eval.local_tasks import LocalData, classification_task, clustering_task, sts_task
+from embedllm.eval.checks import Columns, check_classification, check_clustering, check_pairs, check_sts
+from embedllm.eval.local_tasks import LocalData, classification_task, clustering_task, pairs_task, sts_task
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ KINDS = {
         TaskKind("clustering", ("text", "label"), "", check_clustering, clustering_task),
         TaskKind("classification", ("text", "label"), "Classification", check_classification, classification_task),
         TaskKind("sts", ("sentence1", "sentence2", "score"), "", check_sts, sts_task),
+        TaskKind("pairs", ("sentence1", "sentence2", "label"), "", check_pairs, pairs_task),
     )
 }
 """The known kinds by name."""

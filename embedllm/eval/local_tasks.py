@@ -63,6 +63,19 @@ def sts_task(data: LocalData, max_documents: int | None) -> Any:
     return _task(AbsTaskSTS, data, {"test": rows}, "STS", "cosine_spearman", settings)
 
 
+def pairs_task(data: LocalData, max_documents: int | None) -> Any:
+    """Return a pair classification task: how well a similarity ranks the pairs of label 1 before those of label 0.
+
+    The main score is mteb's ``max_ap``, the best average precision of its similarities; a document is a pair here.
+    """
+    from mteb.abstasks import AbsTaskPairClassification
+
+    rows = _pick(data.columns, sample_rows(len(data.columns["label"]), max_documents))
+    _require_two(rows["label"], "label", max_documents, data.where)
+    splits = {"test": {"sentence1": rows["sentence1"], "sentence2": rows["sentence2"], "labels": rows["label"]}}
+    return _task(AbsTaskPairClassification, data, splits, "PairClassification", "max_ap", {})
+
+
 def _pick(columns: Columns, rows: list[int]) -> Columns:
     return {name: [values[row] for row in rows] for name, values in columns.items()}
 
