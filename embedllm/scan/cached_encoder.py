@@ -1,0 +1,135 @@
+"""An encoder that looks vectors up, and computes those it lacks together with those that other variants will need.
+
+Legend: N texts, D width of a vector.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from embedllm.adapter import AdapterSpec
+from embedllm.blueprint import Blueprint
+from embedllm.centring import Centring, reference_texts
+from embedllm.embedder import Embedder
+from embedllm.scan.passes import Scan
+from embedllm.scan.variants import check_plans
+from embedllm.scan.vector_cache import VectorCache
+from embedllm.scan.vector_key import depth_of, variant_key
+from embedllm.storage import Parts, save_parts
+
+Vectors = npt.NDArray[np.float32]
+
+_TEXTS = 1024  # computed and kept at a time: what an interrupt loses
+_NUMBERS = 2**26  # of all variants together at a time, 256 MB
+
+
+class CachedEncoder:
+    """Encode texts as the embedder of a blueprint does.
+
+    Its weights are loaded when a text is not in the cache, and not before. Then the vectors of that text are computed
+    for all variants, so that those who ask for another of them find it.
+
+    Args:
+        plan: of the embedder.
+        cache: where vectors are kept; None: the user's.
+        also: embedders that share model and prompt with ``plan``; it may be one of them.
+        centred: subtract the mean of :func:`embedllm.centring.reference_texts` before vectors are normalised.
+        embedder: has the weights that ``plan`` names, unchanged, if they are loaded already; as deep as the deepest.
+
+    Raises:
+        ValueError: the embedders do not share model and prompt.
+        InputError: what decides the vectors cannot be told, or a layer of the model depends on how many follow.
+    """
+
+    def __init__(
+        self,
+        plan: Blueprint,
+        cache: VectorCache | None = None,
+        also: Sequence[Blueprint] = (),
+        *,
+        centred: bool = False,
+        embedder: Embedder | None = None,
+    ) -> None:
+        self.plan, self.centred = plan, centred
+        self.cache = VectorCache() if cache is None else cache
+        self.key = variant_key(plan)
+        self.plans = {variant_key(other): other for other in (*also, plan)}
+        check_plans(list(self.plans.values()))
+        self.embedder = embedder
+
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
+        """Return the vectors of ``texts`` in their order, (N, D) float32, normalised if the head says so.
+
+        Args:
+            texts: N strings.
+            progress: show a bar while vectors are computed.
+        """
+        if isinstance(texts, str):
+            raise TypeError("encode takes a list of texts, not one string")
+        vectors = torch.from_numpy(self._raw(texts, progress))
+        if self.centred:
+            vectors = self.centring(vectors)
+        return (normalize(vectors, dim=-1) if self.plan.head.normalize else vectors).numpy()
+
+    @functools.cached_property
+    def centring(self) -> Centring:
+        """The mean of the reference texts, encoded by the same embedder."""
+        return Centring.of(self._raw(reference_texts(), progress=False))
+
+    def save(self, folder: str | Path) -> None:
+        """Write what :meth:`embedllm.embedder.Embedder.save` writes; without an adapter, no weights are loaded.
+
+        Raises:
+            ValueError: the vectors are centred, which an embedder is not.
+        """
+        if self.centred:
+            raise ValueError("a saved embedder does not centre its vectors")
+        plan = self.plan
+        if plan.adapter is None:
+            parts = Parts(nn.Identity(), plan.prompt, plan.head, plan.spec, plan.head_config, AdapterSpec())
+            save_parts(parts, Path(folder))
+        else:
+            Embedder.from_blueprint(plan).save(folder)
+
+    def _raw(self, texts: Sequence[str], progress: bool) -> Vectors:
+        """Return vectors as the head gives them, and keep those that were not known."""
+        unique = dict.fromkeys(texts)
+        known = self.cache.get(self.key, list(unique))
+        # Like lengths together: batches are cut within a chunk.
+        missing = sorted((text for text in unique if text not in known), key=len, reverse=True)
+        width = sum(plan.head.output_size for plan in self.plans.values())
+        step = max(1, min(_TEXTS, _NUMBERS // width))
+        with tqdm(total=len(missing), unit="text", desc="encode", disable=not (progress and missing)) as bar:
+            for start in range(0, len(missing), step):
+                chunk = missing[start : start + step]
+                known |= dict(zip(chunk, self._computed(chunk), strict=True))
+                bar.update(len(chunk))
+        found = np.empty((len(texts), self.plan.head.output_size), dtype=np.float32)
+        for row, text in enumerate(texts):
+            found[row] = known[text]
+        return found
+
+    def _computed(self, texts: Sequence[str]) -> Vectors:
+        """Compute and keep the vectors of all variants; return those of this one."""
+        by_key = dict(zip(self.plans, self._scan.encode(texts), strict=True))
+        for key, vectors in by_key.items():
+            self.cache.put(key, texts, vectors)
+        return by_key[self.key]
+
+    @functools.cached_property
+    def _scan(self) -> Scan:
+        plans = list(self.plans.values())
+        if self.embedder is None:
+            layers = max(depth_of(plan.spec) for plan in plans)
+            normed = any(plan.spec.final_norm for plan in plans)
+            spec = replace(self.plan.spec, layers=layers, final_norm=normed)
+            self.embedder = Embedder.from_blueprint(replace(self.plan, spec=spec)).to_accelerator()
+        return Scan(self.embedder, plans)
