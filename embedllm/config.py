@@ -129,6 +129,8 @@ class EvalConfig:
     """Average the weights of the best so many scorings, if ``dev`` likes the average better than the best."""
     allow_overlap: bool = False
     """Allow a task in both ``dev`` and ``tasks``; its score after the training is then too good."""
+    mirror: str | None = None
+    """A folder that holds the data of MTEB tasks, read instead of the Hub."""
 
 
 @dataclass

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from embedllm.config import Config
 from embedllm.data.digest import file_digest
 from embedllm.errors import InputError
-from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.eval.specs import TaskSpec
+from embedllm.recipe import dev_specs, task_specs
 from embedllm.runs import RunFolder
 from embedllm.scoring import score
 
@@ -22,9 +23,9 @@ def check_development(config: Config) -> None:
     """
     from embedllm.eval.tasks import prepare_tasks
 
-    specs = parse_specs(config.eval.dev, "eval.dev")
+    specs = dev_specs(config)
     if config.eval.select and not config.eval.allow_overlap:
-        _refuse_overlap(specs, parse_specs(config.eval.tasks))
+        _refuse_overlap(specs, task_specs(config))
     prepare_tasks(specs, _documents(config))
 
 
@@ -35,7 +36,7 @@ def build_development(config: Config, folder: RunFolder) -> "Development | None"
     from embedllm.selection import Selection
     from embedllm.training import Development
 
-    specs, every = parse_specs(config.eval.dev, "eval.dev"), config.trainer.eval_every
+    specs, every = dev_specs(config), config.trainer.eval_every
     selection = Selection(folder, keep=config.eval.average or 1, patience=config.eval.patience)
     return Development(
         score=lambda embedder: score(embedder, specs, _documents(config), lambda *_: None),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from embedllm.config import Config
 from embedllm.development import build_development, check_development
 from embedllm.errors import InputError
-from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.eval.specs import TaskSpec
+from embedllm.eval.suites import suite_of
 from embedllm.recipe import (
     build_augment,
     build_embedder,
@@ -19,6 +20,7 @@ from embedllm.recipe import (
     check_training,
     identified,
     plan_embedder,
+    task_specs,
 )
 from embedllm.runs import RunFolder, replace_text, run_id
 from embedllm.scorebook import ScoreBook, compared
@@ -49,7 +51,7 @@ def run_folder(plain: Settings, choices: Mapping[str, str]) -> RunFolder:
 def finished(config: Config, folder: RunFolder) -> Settings | None:
     """Return the result of a run that is done and holds every task asked for. Imports neither torch nor mteb."""
     result = folder.read_result()
-    if result is None or missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"]):
+    if result is None or missing_tasks(task_specs(config), config.eval.max_documents, result["tasks"]):
         return None
     return None if config.export and not folder.export.is_dir() else _asked(result, config)
 
@@ -89,7 +91,7 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
 
     from embedllm.eval.tasks import prepare_tasks
 
-    specs = missing_tasks(parse_specs(config.eval.tasks), config.eval.max_documents, result["tasks"] if result else {})
+    specs = missing_tasks(task_specs(config), config.eval.max_documents, result["tasks"] if result else {})
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
     embedder = _saved(folder) if parts is None else build_embedder(parts, config)
     folder.create()
@@ -120,7 +122,7 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
 
 def _asked(result: Settings, config: Config) -> Settings:
     """Return a result with the tasks of ``eval.tasks`` only: a run may hold others, from other commands."""
-    names = [spec.name for spec in parse_specs(config.eval.tasks)]
+    names = [spec.name for spec in task_specs(config)]
     tasks = {name: result["tasks"][name] for name in names}
     return {**result, "tasks": tasks, **_means(tasks)}
 
@@ -144,7 +146,7 @@ def _new_result(
 ) -> Settings:
     from embedllm.provenance import commit, hardware, versions
 
-    specs = parse_specs(config.eval.tasks)
+    specs = task_specs(config)
     before, train = None, None
     if table is not None:
         before = _score(embedder, specs, config, folder, tracker, "before")
@@ -157,7 +159,7 @@ def _new_result(
         "choices": dict(choices),
         "config": plain,
         "tasks": compared(before, after, specs),
-        "suite": None,
+        "suite": suite_of(config.eval.tasks, config.eval.max_documents),
         "versions": versions(),
         "train": train,
         "commit": commit(),

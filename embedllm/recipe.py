@@ -13,7 +13,8 @@ from embedllm.config import Config
 from embedllm.data.digest import file_digest
 from embedllm.data.sources import fingerprint
 from embedllm.errors import InputError
-from embedllm.eval.specs import parse_specs
+from embedllm.eval.mirror_files import mirror_digest
+from embedllm.eval.specs import TaskSpec, parse_specs
 
 if TYPE_CHECKING:  # the settings are read without torch
     from embedllm.blueprint import Blueprint
@@ -45,10 +46,26 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _development_identity(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the evaluation with each file of ``dev`` replaced by its digest, and its sample size."""
-    specs = parse_specs(evaluation["dev"], "eval.dev")
-    tasks = [f"{spec.kind}:{file_digest(spec.path)}" if spec.path else spec.name for spec in specs]
+    specs = parse_specs(evaluation["dev"], "eval.dev", evaluation["mirror"])
+    tasks = [_task_identity(spec) for spec in specs]
     sample = evaluation["dev_documents"] or evaluation["max_documents"]
     return {**evaluation, "dev": tasks, "dev_documents": sample if specs else None}
+
+
+def _task_identity(spec: TaskSpec) -> str:
+    if spec.path:
+        return f"{spec.kind}:{file_digest(spec.path)}"
+    return spec.name if spec.mirror is None else f"{spec.name}:{mirror_digest(spec.name, spec.mirror)}"
+
+
+def task_specs(config: Config) -> list[TaskSpec]:
+    """Return the tasks of ``eval.tasks``."""
+    return parse_specs(config.eval.tasks, mirror=config.eval.mirror)
+
+
+def dev_specs(config: Config) -> list[TaskSpec]:
+    """Return the tasks of ``eval.dev``."""
+    return parse_specs(config.eval.dev, "eval.dev", config.eval.mirror)
 
 
 @cache

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from embedllm.eval.specs import TaskSpec
 from embedllm.runs import RunFolder, replace_text
-from embedllm.scoring import Entry, gain, missing_tasks, read_evidence, score
+from embedllm.scoring import Entry, gain, missing_tasks, score
 
 if TYPE_CHECKING:
-    from embedllm.embedder import Embedder
-    from embedllm.eval.evidence import Evidence
+    from embedllm.eval.encoder import ProgressEncoder
+    from embedllm.eval.paired import AnyEvidence
 
 
 class ScoreBook:
@@ -32,14 +32,14 @@ class ScoreBook:
 
     def complete(
         self,
-        embedder: "Embedder",
+        encoder: "ProgressEncoder",
         specs: Sequence[TaskSpec],
         max_documents: int | None,
         on_score: Callable[[str, float], Any],
     ) -> None:
         """Score the tasks that are missing; ``on_score`` gets name and score of each."""
 
-        def keep(name: str, entry: Entry, evidence: "Evidence | None") -> None:
+        def keep(name: str, entry: Entry, evidence: "AnyEvidence | None") -> None:
             if evidence is not None:
                 evidence.save(self.folder.evidence(self.stage, name))
             self.entries[name] = entry
@@ -47,16 +47,18 @@ class ScoreBook:
             if "main_score" in entry:
                 on_score(name, entry["main_score"])
 
-        score(embedder, self.missing(specs, max_documents), max_documents, keep)
+        score(encoder, self.missing(specs, max_documents), max_documents, keep)
 
 
 def compared(before: ScoreBook | None, after: ScoreBook, specs: Sequence[TaskSpec]) -> dict[str, Entry]:
     """Return the entries of ``result.json``: the scores after the training, those before, and the intervals."""
+    from embedllm.eval.paired import load_evidence
+
     entries: dict[str, Entry] = {}
     for spec in specs:
         earlier = before.entries[spec.name] if before else {}
         interval = None
         if before:
-            interval = gain(*(read_evidence(book.folder.evidence(book.stage, spec.name)) for book in (before, after)))
+            interval = gain(*(load_evidence(book.folder.evidence(book.stage, spec.name)) for book in (before, after)))
         entries[spec.name] = {**after.entries[spec.name], "before": earlier.get("main_score"), "gain": interval}
     return entries

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from embedllm.config import Config, check_known, check_values, config_dir
 from embedllm.errors import InputError, Interrupted
+from embedllm.eval.suites import describe
 from embedllm.hydra_errors import ERRORS, explain
 from embedllm.job import dry_run, finished, run_folder, run_job
 from embedllm.report.tables import flatten, gains_table, results_table
@@ -160,6 +161,8 @@ def _report(outcomes: list[Outcome]) -> int:
     results = [outcome.result for outcome in outcomes if outcome.result]
     if results:
         print(f"\n{results_table(results)}\n")
+        for line in dict.fromkeys(_described(result) for result in results if result["tasks"]):
+            print(f"{line}\n")
     if len(results) == 1 and results[0]["train"]:
         print(f"{gains_table(results[0])}\n")
     if len(outcomes) == 1 and outcomes[0].folder and outcomes[0].folder.export.is_dir():
@@ -177,6 +180,13 @@ def _report(outcomes: list[Outcome]) -> int:
     if failed and all(outcome.bad_input for outcome in failed):
         return 2
     return 1 if sentences else 0
+
+
+def _described(result: Mapping[str, Any]) -> str:
+    settings = result["config"]["eval"]
+    mteb = result["versions"].get("mteb")
+    described = describe(settings["tasks"], settings["max_documents"], mirror=settings.get("mirror"), mteb_version=mteb)
+    return f"tasks: {described}"
 
 
 def _sentence(outcome: Outcome, several: bool) -> str:

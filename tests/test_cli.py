@@ -61,6 +61,43 @@ def test_evaluate_scores_a_decoder_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_evaluate_prints_a_mean_with_the_tasks_it_is_over(
+    run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.csv"
+    again.write_text(sts.read_text() + "red,sea,5\n")
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts), str(again)]) == 0
+    *scores, mean, tasks = capsys.readouterr().out.splitlines()
+    assert float(mean.split("\t")[1]) == pytest.approx(
+        np.mean([float(line.split("\t")[1]) for line in scores]), abs=0.01
+    )
+    assert tasks.startswith("tasks: custom (2 tasks, mteb ")
+
+
+def test_evaluate_keeps_each_score_as_soon_as_it_is_known(
+    run_folder: Path, sts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second.csv"
+    second.write_text(sts.read_text())
+    calls: list[int] = []
+    encode = Embedder.encode
+
+    def interrupted(self: Embedder, texts: list[str], **options: object) -> np.ndarray:
+        calls.append(len(texts))
+        if len(calls) == 3:  # the second task
+            raise KeyboardInterrupt
+        return encode(self, texts)
+
+    monkeypatch.setattr(Embedder, "encode", interrupted)
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts), str(second)]) == 130
+    assert set(json.loads((run_folder / "result.json").read_text())["tasks"]) == {"old", "pairs"}
+    assert (run_folder / "evidence" / "after" / "pairs.npz").is_file()
+    calls.clear()
+    calls += [0, 0, 0]
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts), str(second)]) == 0
+    assert len(calls) == 5  # both sides of the second task only
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -70,7 +107,14 @@ def test_evaluate_scores_a_decoder_and_writes_nothing(
         (["encode", "embedded:tiny", "binary.txt", "-o", "out.npy"], "'binary.txt' is not UTF-8 text (byte 0)"),
         (["encode", "embedded:tiny", "in.txt", "-o", "out.txt"], "--output: 'out.txt' does not end in .npy"),
         (["encode", "embedded:tiny", "in.txt", "-o", "no/out.npy"], "--output: the folder of 'no/out.npy'"),
-        (["evaluate", "./nowhere", "--tasks", "nope.csv"], "eval.tasks: 'nope.csv': no file"),
+        (["evaluate", "./nowhere", "--tasks", "nope.csv"], "--tasks: 'nope.csv': no file"),
+        (
+            ["evaluate", "embedded:tiny", "--tasks", "TwentyNewsgroup"],
+            "--tasks: 'TwentyNewsgroup' is no MTEB task; the",
+        ),
+        (["evaluate", "embedded:tiny", "--suite", "mteb"], "suite: there is no 'mteb'; allowed: embedded, "),
+        (["evaluate", "embedded:tiny", "--mirror", "nowhere"], "eval.mirror: no folder at 'nowhere'"),
+        (["evaluate", "embedded:tiny", "--suite", "sts", "--mirror", "."], "eval.mirror: "),
         (["evaluate", "embedded:tiny", "--max-documents", "1"], "--max-documents: 1 is not allowed"),
     ],
 )

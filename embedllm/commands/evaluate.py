@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedllm.commands.base import MODEL_HELP, Commands
-from embedllm.config import config_dir
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.eval.suites import describe, load_suite
 
 BASELINE_HELP = "or a baseline: tfidf, or st: and the folder or Hub id of a model of sentence-transformers"
 
@@ -20,7 +20,12 @@ def add_command(commands: Commands) -> None:
     """Add the command to the parser of ``embedllm``."""
     evaluate = commands.add_parser("evaluate", help="score models on MTEB tasks and local files")
     evaluate.add_argument("models", metavar="MODEL", nargs="+", help=f"{MODEL_HELP}; {BASELINE_HELP}")
-    evaluate.add_argument("--tasks", nargs="+", metavar="TASK", help="MTEB names and local files; default: embedded")
+    what = evaluate.add_mutually_exclusive_group()
+    what.add_argument("--tasks", nargs="+", metavar="TASK", help="MTEB names and local files")
+    what.add_argument(
+        "--suite", default="embedded", help="a frozen list of tasks, one of conf/suite; default: embedded"
+    )
+    evaluate.add_argument("--mirror", metavar="DIR", help="read the data of MTEB tasks from a folder, not from the Hub")
     evaluate.add_argument("--max-documents", type=int, metavar="N", help="score a fixed sample of each task")
     evaluate.set_defaults(run=_evaluate)
 
@@ -35,15 +40,17 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise InputError(f"MODEL: {twice[0]!r} is given more than once")
     tasks, sample = options.tasks, options.max_documents
     if tasks is None:
-        default = _embedded_eval()
-        tasks, sample = default["tasks"], sample or default["max_documents"]
-    specs = parse_specs(tasks)
+        suite = load_suite(options.suite)
+        tasks, sample = list(suite.tasks), sample or suite.max_documents
+    specs = parse_specs(tasks, "--tasks" if options.tasks else f"--suite {options.suite}", options.mirror)
     _check(models, specs, sample)
     scores = {model: _score(model, specs, sample) for model in models}
     if len(models) == 1:
         _print_lines(scores[models[0]])
     else:
         _print_table(scores, [spec.name for spec in specs])
+    if len(specs) > 1 or len(models) > 1:
+        print(f"tasks: {describe(tasks, sample, mirror=options.mirror)}")
     return 1 if any("error" in entry for found in scores.values() for entry in found.values()) else 0
 
 
@@ -69,8 +76,14 @@ def _score(model: str, specs: Sequence[TaskSpec], sample: int | None) -> Scores:
 
 
 def _print_lines(scores: Scores) -> None:
+    """Print one line for each task, and their mean; a mean that lacks a task is none."""
+    from embedllm.eval.score import mean_score
+
     for name, entry in scores.items():
         print(f"{name}\t{entry['error'] if 'error' in entry else format(entry['main_score'], '.2f')}")
+    if len(scores) > 1:
+        mean = mean_score(scores)
+        print(f"mean\t{'incomplete' if mean is None else format(mean, '.2f')}")
 
 
 def _print_table(scores: Mapping[str, Scores], tasks: Sequence[str]) -> None:
@@ -91,9 +104,3 @@ def _print_table(scores: Mapping[str, Scores], tasks: Sequence[str]) -> None:
             if "error" in entries[task]:
                 print(f"{names[model]}: {task}: {entries[task]['error']}", file=sys.stderr)
     print(aligned(rows, left=1))
-
-
-def _embedded_eval() -> dict[str, Any]:
-    import yaml
-
-    return dict(yaml.safe_load((config_dir() / "eval" / "embedded.yaml").read_text(encoding="utf-8")))

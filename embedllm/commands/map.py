@@ -24,7 +24,8 @@ def _map(options: argparse.Namespace) -> int:
         raise InputError(f"RUN: {str(options.folder)!r} is not the folder of a finished run")
     if options.output.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--output: {str(options.output)!r} does not end in .png, .svg or .pdf")
-    drawn = [name for name in result["tasks"] if folder.evidence("after", name).is_file()]
+    clustered = [name for name, entry in result["tasks"].items() if entry.get("metric") == "v_measure"]
+    drawn = [name for name in clustered if folder.evidence("after", name).is_file()]
     task = options.task or "".join(drawn[:1])
     if task not in drawn:
         raise InputError(f"--task: {task!r} has no map in this run; these have: {', '.join(drawn) or 'none'}")

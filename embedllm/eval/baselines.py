@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from embedllm.eval.encoder import ProgressEncoder, Watched
 from embedllm.eval.rng import isolated_rng
 from embedllm.eval.score import TaskScore, score_tasks
 from embedllm.eval.specs import TaskSpec
@@ -22,16 +23,12 @@ from embedllm.eval.tfidf import TFIDF, TfidfEncoder
 Vectors = npt.NDArray[np.float32]
 
 
-class NamedEncoder(Protocol):
+class NamedEncoder(ProgressEncoder, Protocol):
     """What :func:`open_encoder` returns."""
 
     @property
     def name(self) -> str:
         """As typed."""
-        ...
-
-    def encode(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
-        """Return one vector a text, in order, (N, D) float32; ``progress`` shows a bar."""
         ...
 
 
@@ -110,22 +107,12 @@ def score_encoder(encoder: NamedEncoder, specs: Sequence[TaskSpec], max_document
         InputError: see :func:`embedllm.eval.score.score_tasks`; raised before anything is embedded.
     """
     if not isinstance(encoder, Transductive):
-        return score_tasks(_Watched(encoder), specs, max_documents=max_documents)
+        return score_tasks(Watched(encoder), specs, max_documents=max_documents)
     prepare_tasks(specs, max_documents)
     scores: dict[str, TaskScore] = {}
     for spec in specs:
         scores |= score_tasks(_Fitted(encoder, spec, max_documents), [spec], max_documents=max_documents)
     return scores
-
-
-class _Watched:
-    """An encoder that shows a bar."""
-
-    def __init__(self, encoder: NamedEncoder) -> None:
-        self.encoder = encoder
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        return self.encoder.encode(texts, progress=True)
 
 
 class _Fitted:

@@ -16,6 +16,25 @@ class TextEncoder(Protocol):
         ...
 
 
+class ProgressEncoder(Protocol):
+    """An encoder that can show a bar."""
+
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> npt.NDArray[np.float32]:
+        """Return one vector a text, in order, (N, D) float32; ``progress`` shows a bar."""
+        ...
+
+
+class Watched:
+    """An encoder that shows a bar whenever it encodes."""
+
+    def __init__(self, encoder: ProgressEncoder) -> None:
+        self.encoder = encoder
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of the encoder, (N, D) float32."""
+        return self.encoder.encode(texts, progress=True)
+
+
 class EncodingError(ValueError):
     """The encoder returned something that is not one finite vector a text."""
 

@@ -3,16 +3,14 @@
 Legend: N documents, R runs of k-means, D width of the vectors, P principal components that are kept.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from embedllm.eval.bootstrap import Clusters
+from embedllm.eval.stored import StoredArrays, digests
 
 RUNS = 10
 DRAWS = 16_384
@@ -22,11 +20,9 @@ COMPONENTS = 32
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(StoredArrays):
     """A clustering, document by document."""
 
-    documents: npt.NDArray[np.str_]
-    """(N,) digests of the texts: what makes two clusterings comparable."""
     labels: npt.NDArray[np.str_]
     """(N,) the classes."""
     clusters: Clusters
@@ -34,32 +30,12 @@ class Evidence:
     components: npt.NDArray[np.float16]
     """(N, P) the vectors in their principal components, centred."""
 
-    def save(self, path: Path) -> None:
-        """Write an npz file in one stroke; it holds no pickle."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **vars(self))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            OSError, ValueError, KeyError: the file is missing or damaged.
-        """
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
-
 
 def gather(texts: Sequence[str], labels: Sequence[str], vectors: npt.NDArray[np.float32]) -> Evidence:
     """Cluster N vectors (N, D) and return what is kept of it."""
-    documents = np.array([_digest(text) for text in texts])
-    return Evidence(documents, np.array(labels), cluster(vectors, labels), principal_components(vectors))
+    return Evidence(
+        digests((text,) for text in texts), np.array(labels), cluster(vectors, labels), principal_components(vectors)
+    )
 
 
 def cluster(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> Clusters:
@@ -81,9 +57,3 @@ def principal_components(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending; its sign is of no meaning
     reduced = centred @ directions[:, : -kept - 1 : -1]
     return np.asarray(reduced / max(1e-12, np.abs(reduced).max()), dtype=np.float16)
-
-
-def _digest(text: str) -> str:
-    import hashlib
-
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -16,11 +16,15 @@ _ENGLISH = "eng-Latn"
 logger = logging.getLogger(__name__)
 
 
-def find_hub_task(name: str) -> Any:
+def find_hub_task(name: str, setting: str = "eval.tasks") -> Any:
     """Return a fresh mteb task, its data not yet loaded.
 
     A task of the benchmark ``MTEB(eng, v2)`` is taken with that benchmark's languages and splits. Any other is taken
     with its English-only parts and its test split where it has such, and whole where it has none.
+
+    Args:
+        name: of the task.
+        setting: where it was typed.
 
     Raises:
         InputError: No task has this name, or it is not about text alone.
@@ -30,9 +34,9 @@ def find_hub_task(name: str) -> Any:
     try:
         task = mteb.get_task(name)
     except KeyError:
-        raise InputError(_unknown_name(name)) from None
+        raise InputError(_unknown_name(name, setting)) from None
     if task.modalities != ["text"]:
-        raise InputError(f"eval.tasks: {name!r} is about {', '.join(task.modalities)}; only text can be embedded")
+        raise InputError(f"{setting}: {name!r} is about {', '.join(task.modalities)}; only text can be embedded")
     for listed in mteb.get_benchmark("MTEB(eng, v2)").tasks:
         if listed.metadata.name == task.metadata.name:
             return mteb.get_task(listed.metadata.name, hf_subsets=listed.hf_subsets, eval_splits=listed.eval_splits)
@@ -117,10 +121,10 @@ def _unpacked(task: Any, rows: Any) -> Any:
     return Dataset.from_dict(rows[0]) if packed else rows
 
 
-def _unknown_name(name: str) -> str:
+def _unknown_name(name: str, setting: str) -> str:
     import mteb
 
     names = [task.metadata.name for task in mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True)]
     close = difflib.get_close_matches(name, names, n=3)
     hint = f"; the nearest are {', '.join(close)}" if close else ""
-    return f"eval.tasks: {name!r} is no MTEB task{hint} (write a local file with its suffix or as ./{name})"
+    return f"{setting}: {name!r} is no MTEB task{hint} (write a local file with its suffix or as ./{name})"

@@ -6,13 +6,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from embedllm.eval.encoder import TextEncoder, make_encoder
 from embedllm.eval.rng import isolated_rng
 from embedllm.eval.specs import TaskSpec
 from embedllm.eval.tasks import PreparedTask, prepare_tasks
 from embedllm.eval.threads import LiftingEncoder, one_thread
+
+if TYPE_CHECKING:
+    from embedllm.eval.paired import AnyEvidence
 
 _BATCH = 1024  # texts a step of mteb's data loader; the encoder gets them all at once and batches by itself
 _LONGEST_ERROR = 300  # characters
@@ -41,6 +44,7 @@ def score_tasks(
     *,
     max_documents: int | None = None,
     on_result: Callable[[str, TaskScore], None] | None = None,
+    on_evidence: Callable[[str, "AnyEvidence"], None] | None = None,
 ) -> dict[str, TaskScore]:
     """Return the score of each task by name, in order.
 
@@ -52,6 +56,8 @@ def score_tasks(
         specs: As parsed from ``eval.tasks``.
         max_documents: See :func:`embedllm.eval.tasks.prepare_tasks`.
         on_result: Called with the name and the score as soon as a task is done.
+        on_evidence: Called before with the name and what a comparison with another score of the task needs, if there
+            is such a thing. Without it none is gathered, which takes half the time.
 
     Raises:
         InputError: A file cannot be used or a name is unknown; raised before anything is embedded.
@@ -59,7 +65,9 @@ def score_tasks(
     scores: dict[str, TaskScore] = {}
     for task in prepare_tasks(specs, max_documents):
         with isolated_rng():
-            scores[task.name] = _score_or_error(encoder, task)
+            scores[task.name], evidence = _score_or_error(encoder, task, gather=on_evidence is not None)
+        if on_evidence is not None and evidence is not None:
+            on_evidence(task.name, evidence)
         if on_result is not None:
             on_result(task.name, scores[task.name])
     return scores
@@ -72,44 +80,55 @@ def mean_score(scores: Mapping[str, TaskScore]) -> float | None:
     return sum(score["main_score"] for score in scores.values()) / len(scores)
 
 
-def _score_or_error(encoder: TextEncoder, task: PreparedTask) -> TaskScore:
+def _score_or_error(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[TaskScore, "AnyEvidence | None"]:
     begin = time.perf_counter()
     try:
-        score = _score(encoder, task)
+        score, evidence = _score(encoder, task, gather)
     except Exception as error:
         logger.debug("%s failed", task.name, exc_info=True)
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_ERROR]
         logger.warning("%s has no score: %s", task.name, message)
-        return {"error": message}
+        return {"error": message}, None
     seconds = time.perf_counter() - begin
     logger.info(
         "%s: %s %.2f (%d texts, %.1f s)", task.name, score["metric"], score["main_score"], score["documents"], seconds
     )
-    return score
+    return score, evidence
 
 
-def _score(encoder: TextEncoder, task: PreparedTask) -> TaskScore:
+def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[TaskScore, "AnyEvidence | None"]:
     import mteb
+
+    from embedllm.eval.gathering import gathering
 
     with _quiet_mteb(), one_thread() as lift:
         mteb_task = task.load()
-        mteb_encoder = make_encoder(LiftingEncoder(encoder, lift), "embedllm/encoder", "in-memory")
-        result = mteb.evaluate(
-            mteb_encoder,
-            mteb_task,
-            cache=None,  # goes by names: it would hand one model another's score
-            co2_tracker=False,
-            encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
-            show_progress_bar=False,
-        )
-    if not result.task_results:
-        raise RuntimeError(result.exceptions[0].exception)
-    task_result, metric = result.task_results[0], mteb_task.metadata.main_score
-    main_score = 100 * float(task_result.get_score())
-    if not math.isfinite(main_score):
-        raise ValueError(f"its {metric} is {main_score}, as when all vectors are equal")
-    std = _std([part for parts in task_result.scores.values() for part in parts], metric)
-    return {"main_score": main_score, "metric": metric, "std": std, "documents": mteb_encoder.texts_encoded}
+        metric = mteb_task.metadata.main_score
+        with gathering(LiftingEncoder(encoder, lift), mteb_task) as gatherer:
+            mteb_encoder = make_encoder(gatherer, "embedllm/encoder", "in-memory")
+            result = mteb.evaluate(
+                mteb_encoder,
+                mteb_task,
+                cache=None,  # goes by names: it would hand one model another's score
+                co2_tracker=False,
+                encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
+                prediction_folder=gatherer.prediction_folder if gather else None,
+                show_progress_bar=False,
+            )
+            if not result.task_results:
+                raise RuntimeError(result.exceptions[0].exception)
+            main_score = 100 * float(result.task_results[0].get_score())
+            if not math.isfinite(main_score):
+                raise ValueError(f"its {metric} is {main_score}, as when all vectors are equal")
+            evidence = gatherer.evidence() if gather else None
+    std = _std([part for parts in result.task_results[0].scores.values() for part in parts], metric)
+    score: TaskScore = {
+        "main_score": main_score,
+        "metric": metric,
+        "std": std,
+        "documents": mteb_encoder.texts_encoded,
+    }
+    return score, evidence
 
 
 def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:

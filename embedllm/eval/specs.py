@@ -15,6 +15,7 @@ from embedllm.data.embedded_files import EMBEDDED_PREFIX, resolve_data_path
 from embedllm.data.formats import SUFFIXES, file_format
 from embedllm.errors import InputError
 from embedllm.eval.kinds import KINDS
+from embedllm.eval.mirror_files import mirror_folder
 
 _EMBEDDED = EMBEDDED_PREFIX.removesuffix(":")
 
@@ -33,6 +34,8 @@ class TaskSpec:
     """The file; None for an MTEB task."""
     setting: str = "eval.tasks"
     """Where it was typed."""
+    mirror: Path | None = None
+    """The folder that holds the data of an MTEB task; None: the Hub does."""
 
     @property
     def where(self) -> str:
@@ -40,16 +43,23 @@ class TaskSpec:
         return f"{self.setting}: {self.spec!r}"
 
 
-def parse_specs(specs: Sequence[str], setting: str = "eval.tasks") -> list[TaskSpec]:
-    """Return one record for each entry, in order; ``setting`` is where they were typed.
+def parse_specs(specs: Sequence[str], setting: str = "eval.tasks", mirror: str | None = None) -> list[TaskSpec]:
+    """Return one record for each entry, in order.
+
+    Args:
+        specs: the entries.
+        setting: where they were typed.
+        mirror: ``eval.mirror``.
 
     Raises:
-        InputError: ``specs`` is not a list of strings, a file is missing, empty or of an unknown format, or two
-            entries would have one name in the results.
+        InputError: ``specs`` is not a list of strings, a file is missing, empty or of an unknown format, two entries
+            would have one name in the results, or there is no such mirror.
     """
+    folder = mirror_folder(mirror)
     if isinstance(specs, str) or not isinstance(specs, Sequence):
         raise InputError(f"{setting}: {specs!r} is not a list; write [{specs}]")
     parsed = [replace(_parse(spec, setting), setting=setting) for spec in specs]
+    parsed = [spec if spec.path else replace(spec, mirror=folder) for spec in parsed]
     first: dict[str, TaskSpec] = {}
     for spec in parsed:
         if spec.name in first:

@@ -6,7 +6,6 @@ downloaded show in the second, one task at a time.
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from embedllm.errors import InputError
@@ -27,24 +26,21 @@ class PreparedTask(NamedTuple):
     """Returns the mteb task with its data. To be called once: mteb's tasks keep a random state of their own."""
 
 
-def prepare_tasks(
-    specs: Sequence[TaskSpec], max_documents: int | None = None, mirror: Path | None = None
-) -> list[PreparedTask]:
+def prepare_tasks(specs: Sequence[TaskSpec], max_documents: int | None = None) -> list[PreparedTask]:
     """Return the tasks in order, local files read and checked, MTEB names found.
 
     Args:
         specs: As parsed from ``eval.tasks``.
         max_documents: The most documents (of clustering), pairs, or training and test documents each (of
             classification) that are embedded for a task; None for all.
-        mirror: A folder that holds the data of MTEB tasks (:mod:`embedllm.eval.mirror`); None for the Hub.
 
     Raises:
-        InputError: A file cannot be used, a name is unknown, the mirror lacks data, or ``max_documents`` is too small.
+        InputError: A file cannot be used, a name is unknown, a mirror lacks data, or ``max_documents`` is too small.
     """
     check_max_documents(max_documents)
     online = functools.cache(hub_is_reachable)  # asked once, and only if a task needs the Hub
     with isolated_rng():
-        return [_prepare(spec, max_documents, online, mirror) for spec in specs]
+        return [_prepare(spec, max_documents, online) for spec in specs]
 
 
 def check_max_documents(max_documents: object) -> None:
@@ -55,12 +51,10 @@ def check_max_documents(max_documents: object) -> None:
         raise InputError(f"eval.max_documents: {max_documents!r} is not null or a whole number of at least 2")
 
 
-def _prepare(
-    spec: TaskSpec, max_documents: int | None, online: Callable[[], bool], mirror: Path | None
-) -> PreparedTask:
+def _prepare(spec: TaskSpec, max_documents: int | None, online: Callable[[], bool]) -> PreparedTask:
     if spec.path is None:
-        task = find_hub_task(spec.name)
-        if mirror is not None:
+        task = find_hub_task(spec.name, spec.setting)
+        if (mirror := spec.mirror) is not None:
             check_mirror(task, mirror)
             return PreparedTask(spec.name, lambda: load_hub_task(task, max_documents, online=False, mirror=mirror))
         return PreparedTask(spec.name, lambda: load_hub_task(task, max_documents, online=online()))

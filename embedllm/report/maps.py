@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embedllm.eval.evidence import Evidence
+from embedllm.eval.paired import load_evidence
 from embedllm.runs import RunFolder
-from embedllm.scoring import read_evidence
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#9a8700", "#6a3d9a")
 """Okabe and Ito (2008), the last two darker: eight that colour-blind people tell apart."""
@@ -29,8 +29,8 @@ def draw_map(folder: RunFolder, task: str, entry: Mapping[str, Any], path: Path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    stages = {stage: read_evidence(folder.evidence(stage, task)) for stage in ("before", "after")}
-    panels = [(stage, evidence) for stage, evidence in stages.items() if evidence is not None]
+    stages = {stage: load_evidence(folder.evidence(stage, task)) for stage in ("before", "after")}
+    panels = [(stage, evidence) for stage, evidence in stages.items() if isinstance(evidence, Evidence)]
     scores = {"before": entry.get("before"), "after": entry["main_score"]}
     figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
     FigureCanvasAgg(figure)

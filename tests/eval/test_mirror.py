@@ -51,7 +51,7 @@ def evaluated(mteb: Any, task: Any, encoder: Any) -> Any:
 def through_the_mirror(name: str, mirror: Path, encoder: Any, max_documents: int | None = None) -> Any:
     import mteb
 
-    (prepared,) = prepare_tasks(parse_specs([name]), max_documents, mirror)
+    (prepared,) = prepare_tasks(parse_specs([name], mirror=str(mirror)), max_documents)
     return evaluated(mteb, prepared.load(), encoder)
 
 
@@ -126,7 +126,8 @@ def test_every_task_of_every_suite_can_be_in_a_mirror(name, tmp_path) -> None:
                 for split, columns in data.items():
                     write(tmp_path / spec.name / subset / f"{split}.jsonl", columns)
     assert all(
-        prepared.load().data_loaded for prepared in prepare_tasks(parse_specs(load_suite(name).tasks), 5, tmp_path)
+        prepared.load().data_loaded
+        for prepared in prepare_tasks(parse_specs(load_suite(name).tasks, mirror=str(tmp_path)), 5)
     )
 
 

@@ -61,7 +61,7 @@ def test_what_a_mirror_lacks_is_one_sentence_before_anything_is_scored(task, fil
         if columns is None:
             (tmp_path / task / name).write_bytes(b"")
     with pytest.raises(InputError) as error:
-        prepare_tasks(parse_specs([task]), None, tmp_path)
+        prepare_tasks(parse_specs([task], mirror=str(tmp_path)))
     sentence = str(error.value).replace(str(tmp_path), "DIR")
     assert "\n" not in sentence
     assert re.match(f"eval\\.mirror: '{message}", sentence), sentence

@@ -1,0 +1,68 @@
+"""Gathers the evidence of a task while mteb evaluates it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedllm.eval.encoder import TextEncoder
+from embedllm.eval.evidence import Evidence, gather
+from embedllm.eval.paired import AnyEvidence
+from embedllm.eval.predictions import keeps_predictions, read_predictions
+
+
+class Gatherer:
+    """Stands between mteb and the encoder.
+
+    Args:
+        encoder: what is scored.
+        task: an mteb task with its data.
+        folder: where mteb writes predictions.
+    """
+
+    def __init__(self, encoder: TextEncoder, task: Any, folder: Path) -> None:
+        self.encoder, self.task, self.folder = encoder, task, folder
+        self.texts: list[str] = []
+        self.vectors = np.empty((0, 0), dtype=np.float32)
+
+    @property
+    def prediction_folder(self) -> Path | None:
+        """Where mteb is to write predictions; None: it need not."""
+        return self.folder if keeps_predictions(self.task) else None
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the encoder's vectors, (N, D) float32, and remember them."""
+        self.texts, self.vectors = list(texts), self.encoder.encode(texts)
+        return self.vectors
+
+    def evidence(self) -> AnyEvidence | None:
+        """Return the evidence of the task, which has been evaluated; None for a task that there can be none of."""
+        if self.prediction_folder is not None:
+            return read_predictions(self.task, self.folder)
+        return _clustering_evidence(self.task, self.texts, self.vectors)
+
+
+@contextmanager
+def gathering(encoder: TextEncoder, task: Any) -> Iterator[Gatherer]:
+    """Yield what is to be evaluated in place of ``encoder``."""
+    with TemporaryDirectory() as folder:
+        yield Gatherer(encoder, task, Path(folder))
+
+
+def _clustering_evidence(task: Any, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> Evidence | None:
+    """Return the evidence of a clustering of one part whose documents have one label each."""
+    from mteb.abstasks import AbsTaskClustering
+
+    if not isinstance(task, AbsTaskClustering) or len(task.hf_subsets) != 1 or len(task.eval_splits) != 1:
+        return None
+    (subset,), (split,) = task.hf_subsets, task.eval_splits
+    rows = (task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset])[split]
+    labels = dict(zip(rows[task.input_column_name], rows[task.label_column_name], strict=True))
+    found = [labels[text] for text in texts]
+    if not texts or any(isinstance(label, list) and len(label) != 1 for label in found):
+        return None  # a hierarchy has a V-measure for each of its levels
+    return gather(texts, [str(label[0] if isinstance(label, list) else label) for label in found], vectors)
