@@ -131,6 +131,23 @@ class EvalConfig:
     """Allow a task in both ``dev`` and ``tasks``; its score after the training is then too good."""
     mirror: str | None = None
     """A folder that holds the data of MTEB tasks, read instead of the Hub."""
+    cache: bool = True
+    """Keep the vectors of untrained models on disk, for other runs to read."""
+    intrinsic: bool = True
+    """Measure alignment, uniformity, effective rank and mean cosine too."""
+
+
+@dataclass
+class ScanConfig:
+    """``scan``: score many poolings and depths of an untrained model from one forward pass, instead of making a run."""
+
+    poolings: list[str] = field(default_factory=list)
+    """Options of conf/pooling; empty: no scan."""
+    pool_over: list[str] = field(default_factory=lambda: ["all"])
+    """all | text | suffix: what is possible with the head and the prompt is scanned."""
+    every: int | None = None
+    """Scan every so many layers, counted from the last one of ``model.layers``; null: that one only."""
+    centring: list[bool] = field(default_factory=lambda: [False, True])
 
 
 @dataclass
@@ -150,6 +167,9 @@ class Config:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     logger: dict[str, Any] = field(default_factory=dict)
+    centring: bool = False
+    """Subtract the mean vector of a fixed corpus from every vector, after the training and in every score."""
+    scan: ScanConfig = field(default_factory=ScanConfig)
     export: bool = False
     """Also write ``export/`` into the run folder, for sentence-transformers."""
     dry_run: bool = False
@@ -168,6 +188,7 @@ LOWEST = {
     "trainer.checkpoint_every": 1,
     "trainer.devices": 1,
     "trainer.eval_every": 1,
+    "scan.every": 1,
     "eval.max_documents": 2,
     "eval.dev_documents": 2,
     "eval.patience": 1,

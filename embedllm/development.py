@@ -12,6 +12,8 @@ from embedllm.runs import RunFolder
 from embedllm.scoring import score
 
 if TYPE_CHECKING:
+    from embedllm.embedder import Embedder
+    from embedllm.selection import Entries
     from embedllm.training import Development
 
 
@@ -37,9 +39,19 @@ def build_development(config: Config, folder: RunFolder) -> "Development | None"
     from embedllm.training import Development
 
     specs, every = dev_specs(config), config.trainer.eval_every
+
+    def score_dev(embedder: "Embedder") -> "Entries":
+        """Score the embedder as it would be if the training ended here."""
+        if config.centring:
+            embedder.centre()
+        try:
+            return score(embedder, specs, _documents(config), lambda *_: None)
+        finally:
+            embedder.centring = None
+
     selection = Selection(folder, keep=config.eval.average or 1, patience=config.eval.patience)
     return Development(
-        score=lambda embedder: score(embedder, specs, _documents(config), lambda *_: None),
+        score=score_dev,
         every=every or config.trainer.max_steps,
         selection=selection,
         select=config.eval.select,

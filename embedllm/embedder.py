@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from embedllm.adapter import AdapterSpec, attach_adapter
 from embedllm.backbone import load_config
 from embedllm.blueprint import Blueprint, Head, draw_up
+from embedllm.centring import Centring, reference_texts
 from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
@@ -54,6 +55,7 @@ class Embedder(nn.Module):
         spec: how ``backbone`` was loaded; saved so that :meth:`load` can do it again.
         head_config: ``_target_`` and arguments of ``head``; saved likewise.
         adapter: which weights of ``backbone`` are trained; these are saved.
+        centring: what is subtracted from pooled vectors before they are normalised; None: nothing.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Embedder(nn.Module):
         spec: ModelSpec,
         head_config: dict[str, Any],
         adapter: AdapterSpec | None = None,
+        centring: Centring | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -72,6 +75,7 @@ class Embedder(nn.Module):
         self.spec = spec
         self.head_config = head_config
         self.adapter = adapter or AdapterSpec()
+        self.centring = centring
 
     @classmethod
     def from_pretrained(
@@ -157,6 +161,8 @@ class Embedder(nn.Module):
         mask = None if self.spec.attention == "causal" else real
         hidden = self.backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, L, D)
         vectors = self.head(hidden, self._pooled_tokens(positions, lengths, real))
+        if self.centring is not None:
+            vectors = self.centring(vectors)
         return normalize(vectors, dim=-1) if self.head.normalize else vectors
 
     def _pooled_tokens(self, positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
@@ -196,9 +202,18 @@ class Embedder(nn.Module):
         self.train(was_training)
         return vectors[[unique[text] for text in texts]]
 
+    def centre(self) -> None:
+        """Subtract from now on the mean vector of :func:`embedllm.centring.reference_texts` under these weights."""
+        self.centring = None
+        normalizes, self.head.normalize = self.head.normalize, False
+        try:
+            self.centring = Centring.of(self.encode(reference_texts())).to(self.device)
+        finally:
+            self.head.normalize = normalizes
+
     def save(self, folder: str | Path) -> None:
         """Write tokenizer, head, trained weights and a manifest into ``folder``; the base is saved by reference."""
-        parts = Parts(self.backbone, self.prompt, self.head, self.spec, self.head_config, self.adapter)
+        parts = Parts(self.backbone, self.prompt, self.head, self.spec, self.head_config, self.adapter, self.centring)
         save_parts(parts, Path(folder))
 
     @classmethod

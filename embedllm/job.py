@@ -21,6 +21,7 @@ from embedllm.recipe import (
     identified,
     plan_embedder,
     task_specs,
+    untrained_encoder,
 )
 from embedllm.runs import RunFolder, replace_text, run_id
 from embedllm.scorebook import ScoreBook, compared
@@ -28,8 +29,10 @@ from embedllm.scoring import missing_tasks, status
 from embedllm.targets import check_targets
 
 if TYPE_CHECKING:  # a finished run is skipped before torch is imported
+    from embedllm.blueprint import Blueprint
     from embedllm.data.tables import PairTable
     from embedllm.embedder import Embedder
+    from embedllm.eval.encoder import ProgressEncoder
     from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,6 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
 
     specs = missing_tasks(task_specs(config), config.eval.max_documents, result["tasks"] if result else {})
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
-    embedder = _saved(folder) if parts is None else build_embedder(parts, config)
     folder.create()
     log.info("%s", folder.path)
     replace_text(folder.config, _yaml(plain))
@@ -101,11 +103,12 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     summary: dict[str, Any] = {}
     failed = True
     try:
-        if result is not None:
-            book = _score(embedder, specs, config, folder, tracker, "after")
+        if parts is None:
+            book = _score(_saved(folder), specs, config, folder, tracker, "after")
+            assert result is not None
             result = {**result, "config": plain, "tasks": {**result["tasks"], **compared(None, book, specs)}}
         else:
-            result = _new_result(config, plain, choices, folder, embedder, table, tracker)
+            result = _new_result(config, plain, choices, folder, parts, table, tracker)
         result = {**result, **_means(_asked(result, config)["tasks"])}
         summary = _summary(result)
         failed = False
@@ -140,25 +143,33 @@ def _new_result(
     plain: Settings,
     choices: Mapping[str, str],
     folder: RunFolder,
-    embedder: "Embedder",
+    parts: "Blueprint",
     table: "PairTable | None",
     tracker: "Tracker",
 ) -> Settings:
     from embedllm.provenance import commit, hardware, versions
 
     specs = task_specs(config)
-    before, train = None, None
-    if table is not None:
-        before = _score(embedder, specs, config, folder, tracker, "before")
+    before, train, measured = None, None, {}
+    if table is None:
+        model = untrained_encoder(parts, config)
+    else:
+        embedder = build_embedder(parts, config)
+        untrained = untrained_encoder(parts, config, embedder)
+        before = _score(untrained, specs, config, folder, tracker, "before")
+        measured["before"] = _measures(untrained, config)
         train = _train(config, embedder, table, folder, tracker)
-    embedder.save(folder.model)
-    after = _score(embedder, specs, config, folder, tracker, "after")
+        model = embedder
+    model.save(folder.model)
+    after = _score(model, specs, config, folder, tracker, "after")
+    measured["after"] = _measures(model, config)
     return {
         "run_id": folder.path.name.rpartition("-")[2],
         "study": config.study,
         "choices": dict(choices),
         "config": plain,
         "tasks": compared(before, after, specs),
+        "intrinsic": {stage: found for stage, found in measured.items() if found},
         "suite": suite_of(config.eval.tasks, config.eval.max_documents),
         "versions": versions(),
         "train": train,
@@ -167,8 +178,24 @@ def _new_result(
     }
 
 
+def _measures(encoder: "ProgressEncoder", config: Config) -> dict[str, float]:
+    """Return what the vectors are like, labels aside."""
+    if not config.eval.intrinsic:
+        return {}
+    from embedllm.eval.intrinsic import measures
+
+    found = measures(encoder)
+    log.info("%s", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in found.items()))
+    return found
+
+
 def _score(
-    embedder: "Embedder", specs: Sequence[TaskSpec], config: Config, folder: RunFolder, tracker: "Tracker", stage: str
+    encoder: "ProgressEncoder",
+    specs: Sequence[TaskSpec],
+    config: Config,
+    folder: RunFolder,
+    tracker: "Tracker",
+    stage: str,
 ) -> ScoreBook:
     """Score the model as it is; what an interrupted attempt scored already is not scored again."""
     book = ScoreBook(folder, stage)
@@ -176,7 +203,7 @@ def _score(
         log.info("score %s the training", stage)
     step = config.trainer.max_steps if stage == "after" else 0
     book.complete(
-        embedder,
+        encoder,
         specs,
         config.eval.max_documents,
         lambda name, value: tracker.log({f"eval/{name}": value}, step),
@@ -191,6 +218,7 @@ def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: Run
     from embedllm.report.curves import draw_curve
     from embedllm.training import fit, make_pools, truncated_share
 
+    embedder.centring = None
     plan = build_plan(config)
     pools = make_pools(table, embedder, plan, build_augment(config))
     truncated = truncated_share(embedder, table)
@@ -206,6 +234,8 @@ def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: Run
     end = embedder.encode(probe)
     if not np.isfinite(end).all() or np.array_equal(start, end):
         raise RuntimeError("the training left every vector as it was, or made it NaN; nothing is saved")
+    if config.centring:
+        embedder.centre()
     return {**report, "truncated_share": truncated}
 
 
@@ -229,7 +259,12 @@ def _summary(result: Settings) -> Settings:
     scores = {f"eval/{name}": task["main_score"] for name, task in result["tasks"].items() if "main_score" in task}
     before = {f"before/{name}": task["before"] for name, task in result["tasks"].items() if task.get("before")}
     train = {f"train/{name}": value for name, value in (result["train"] or {}).items()}
-    return {**scores, **before, **train, "score": result["score"], "score_before": result["score_before"]}
+    intrinsic = {
+        f"intrinsic/{stage}/{name}": value
+        for stage, found in result.get("intrinsic", {}).items()
+        for name, value in found.items()
+    }
+    return {**scores, **before, **train, **intrinsic, "score": result["score"], "score_before": result["score_before"]}
 
 
 def _saved(folder: RunFolder) -> "Embedder":

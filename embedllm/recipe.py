@@ -17,10 +17,11 @@ from embedllm.eval.mirror_files import mirror_digest
 from embedllm.eval.specs import TaskSpec, parse_specs
 
 if TYPE_CHECKING:  # the settings are read without torch
-    from embedllm.blueprint import Blueprint
+    from embedllm.blueprint import Blueprint, Head
     from embedllm.data.augment import Augmenter
     from embedllm.data.tables import PairTable
     from embedllm.embedder import Embedder
+    from embedllm.eval.encoder import SavedEncoder
     from embedllm.module import EmbedderModule
     from embedllm.training import TrainingPlan
 
@@ -80,8 +81,18 @@ def _model_identity(name: str) -> str:
     return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()
 
 
-def plan_embedder(config: Config) -> "Blueprint":
+def head_factory(settings: Mapping[str, Any]) -> "Head":
+    """Return what makes the head of ``settings`` from the hidden size, a :func:`functools.partial` of its class."""
+    factory: Head = _build("pooling", settings, _partial_=True)
+    return factory
+
+
+def plan_embedder(config: Config, head: "Head | None" = None) -> "Blueprint":
     """Return the parts of the embedder besides its weights.
+
+    Args:
+        config: the settings.
+        head: in place of that of the settings.
 
     Raises:
         InputError: naming the setting that is wrong.
@@ -99,7 +110,7 @@ def plan_embedder(config: Config) -> "Blueprint":
             ModelSpec(**vars(config.model)),
             template=config.prompt.template,
             bos=config.prompt.bos,
-            head=_build("pooling", config.pooling, _partial_=True),
+            head=head or head_factory(config.pooling),
             adapter=AdapterSpec(**vars(config.adapter)) if trained else None,
         )
 
@@ -109,6 +120,24 @@ def build_embedder(parts: "Blueprint", config: Config) -> "Embedder":
     from embedllm.embedder import Embedder
 
     return Embedder.from_blueprint(parts, seed=config.seed).to_accelerator()
+
+
+def untrained_encoder(parts: "Blueprint", config: Config, embedder: "Embedder | None" = None) -> "SavedEncoder":
+    """Return what encodes as the model does before any training, with vectors that are kept where there are some.
+
+    Args:
+        parts: of the embedder.
+        config: the settings.
+        embedder: has the weights, if they are loaded already.
+    """
+    if config.eval.cache:
+        from embedllm.scan.cached_encoder import CachedEncoder
+
+        return CachedEncoder(parts, centred=config.centring, embedder=embedder)
+    embedder = embedder or build_embedder(parts, config)
+    if config.centring:
+        embedder.centre()
+    return embedder
 
 
 def build_augment(config: Config) -> "Augmenter | None":

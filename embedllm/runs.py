@@ -36,6 +36,8 @@ def run_id(config: Mapping[str, Any]) -> str:
         config: all settings, files of data and adapters replaced by the SHA-256 of what they hold.
     """
     decides = {name: config[name] for name in ALWAYS}
+    if config.get("centring"):
+        decides["centring"] = True
     decides["trainer"] = {"max_steps": config["trainer"]["max_steps"]}
     if config["trainer"]["max_steps"] > 0:
         decides |= {name: config[name] for name in TRAINED}

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer
 
 from embedllm.adapter import AdapterSpec, load_adapter, save_adapter
 from embedllm.backbone import load_config
+from embedllm.centring import Centring
 from embedllm.errors import InputError
 from embedllm.model_source import resolve_model
 from embedllm.model_spec import ModelSpec, check_attention, load_model
@@ -22,6 +23,7 @@ from embedllm.targets import locate
 
 MANIFEST = "embedllm.json"
 HEAD_WEIGHTS = "head.safetensors"
+CENTRING = "centring.safetensors"
 
 
 class Parts(NamedTuple):
@@ -33,6 +35,7 @@ class Parts(NamedTuple):
     spec: ModelSpec
     head_config: dict[str, Any]
     adapter: AdapterSpec
+    centring: Centring | None = None
 
 
 def save_parts(parts: Parts, folder: Path) -> None:
@@ -42,6 +45,8 @@ def save_parts(parts: Parts, folder: Path) -> None:
     parts.prompt.tokenizer.save_pretrained(folder)
     if state := parts.head.state_dict():
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / HEAD_WEIGHTS)
+    if parts.centring is not None:
+        save_file(parts.centring.state_dict(), folder / CENTRING)
     if parts.adapter.kind != "none":
         save_adapter(parts.backbone, folder, base=base)
     manifest = {
@@ -66,11 +71,12 @@ def load_parts(folder: Path) -> Parts:
     head = build_head(manifest["pooling"], load_config(spec.name).get_text_config(decoder=True).hidden_size)
     if (folder / HEAD_WEIGHTS).exists():
         head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
+    centring = Centring(load_file(folder / CENTRING)["mean"]) if (folder / CENTRING).exists() else None
     backbone: nn.Module = load_model(spec, adapter)
     if adapter.kind != "none":
         backbone = load_adapter(backbone, folder)
         check_attention(backbone, spec)
-    return Parts(backbone, prompt, head, spec, manifest["pooling"], adapter)
+    return Parts(backbone, prompt, head, spec, manifest["pooling"], adapter, centring)
 
 
 def find_saved(path: str | Path) -> Path | None:

@@ -9,7 +9,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +23,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from embedllm.config import Config, check_known, check_values, config_dir
 from embedllm.errors import InputError, Interrupted
-from embedllm.eval.suites import describe
 from embedllm.hydra_errors import ERRORS, explain
 from embedllm.job import dry_run, finished, run_folder, run_job
-from embedllm.report.tables import flatten, gains_table, results_table
-from embedllm.runs import RunFolder, replace_text
+from embedllm.outcomes import Outcome, report
+from embedllm.report.tables import flatten
+from embedllm.runs import replace_text
+from embedllm.scan_job import finished_scan, run_scan, scan_folder
 
 log = logging.getLogger(__name__)
 
 ConfigStore.instance().store("schema", Config)
 
-
-@dataclass
-class Outcome:
-    """What became of one job."""
-
-    folder: RunFolder | None = None
-    result: dict[str, Any] | None = None
-    error: str | None = None
-    bad_input: bool = False
-
-
-USE = """Use it, in Python:
-
-    from sentence_transformers import SentenceTransformer
-    model = SentenceTransformer("{}")
-    vectors = model.encode(["a first text", "a second text"])
-"""
 
 OUTCOMES: list[Outcome] = []
 """The jobs of this process, in order."""
@@ -74,7 +57,7 @@ def main() -> int:
     except (KeyboardInterrupt, Interrupted) as stop:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
-    return _report(OUTCOMES)
+    return report(OUTCOMES)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -97,12 +80,13 @@ def _job(cfg: DictConfig) -> Outcome:
             print(dry_run(config))
             return outcome
         choices = _choices(plain)
-        outcome.folder = run_folder(plain, choices)
-        outcome.result = finished(config, outcome.folder)
+        scans = bool(config.scan.poolings)
+        outcome.folder = (scan_folder if scans else run_folder)(plain, choices)
+        outcome.result = (finished_scan if scans else finished)(config, outcome.folder)
         if outcome.result is not None:
             log.info("%s: already done", outcome.folder.path)
         else:
-            outcome.result = run_job(config, plain, choices, outcome.folder)
+            outcome.result = (run_scan if scans else run_job)(config, plain, choices, outcome.folder)
     except (InputError, OmegaConfBaseException) as error:
         outcome.error = explain(error, _settings()) if isinstance(error, ERRORS) else str(error)
         outcome.bad_input = True
@@ -154,46 +138,6 @@ def _record_failure(outcome: Outcome, text: str) -> None:
         replace_text(outcome.folder.error, text.rstrip() + "\n")
     except (InputError, OSError) as error:
         log.error("error.txt could not be written: %s", error)
-
-
-def _report(outcomes: list[Outcome]) -> int:
-    """Print the table and what went wrong; return the exit code."""
-    results = [outcome.result for outcome in outcomes if outcome.result]
-    if results:
-        print(f"\n{results_table(results)}\n")
-        for line in dict.fromkeys(_described(result) for result in results if result["tasks"]):
-            print(f"{line}\n")
-    if len(results) == 1 and results[0]["train"]:
-        print(f"{gains_table(results[0])}\n")
-    if len(outcomes) == 1 and outcomes[0].folder and outcomes[0].folder.export.is_dir():
-        print(USE.format(outcomes[0].folder.export))
-    failed = [outcome for outcome in outcomes if outcome.error]
-    sentences = [_sentence(outcome, len(outcomes) > 1) for outcome in failed]
-    sentences += [
-        f"{name} was not scored: {score['error']}"
-        for result in results
-        for name, score in result["tasks"].items()
-        if "error" in score
-    ]
-    for sentence in dict.fromkeys(sentences):
-        print(sentence, file=sys.stderr)
-    if failed and all(outcome.bad_input for outcome in failed):
-        return 2
-    return 1 if sentences else 0
-
-
-def _described(result: Mapping[str, Any]) -> str:
-    settings = result["config"]["eval"]
-    mteb = result["versions"].get("mteb")
-    described = describe(settings["tasks"], settings["max_documents"], mirror=settings.get("mirror"), mteb_version=mteb)
-    return f"tasks: {described}"
-
-
-def _sentence(outcome: Outcome, several: bool) -> str:
-    if outcome.folder is None or (outcome.bad_input and not several):
-        return str(outcome.error)
-    where = "" if outcome.bad_input else f" (the traceback is in {outcome.folder.error})"
-    return f"{outcome.folder.path.name} failed: {outcome.error}{where}"
 
 
 def _refuse(sentence: str) -> int:

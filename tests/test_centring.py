@@ -42,5 +42,5 @@ def test_the_mean_is_saved_and_moved_with_a_module() -> None:
 def test_the_reference_is_the_first_sentences_of_the_embedded_corpus() -> None:
     with embedded_data_path("wikipedia_sentences").open(encoding="utf-8", newline="") as file:
         sentences = [row["anchor"] for row in csv.DictReader(file)]
-    assert reference_texts() == sentences[:512]
+    assert reference_texts() == sentences[:256]
     assert len(reference_texts(10)) == 10

@@ -30,7 +30,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     },
     {"scoring", "report", "recipe", "export"},
     {"scorebook", "development"},
-    {"job"},
+    {"job", "scan_job", "outcomes"},
     {"commands"},
     {"train", "cli"},
 ]

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,14 @@ class ProgressEncoder(Protocol):
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> npt.NDArray[np.float32]:
         """Return one vector a text, in order, (N, D) float32; ``progress`` shows a bar."""
+        ...
+
+
+class SavedEncoder(ProgressEncoder, Protocol):
+    """One that can be written to a folder."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write what :meth:`embedllm.embedder.Embedder.load` reads."""
         ...
 
 

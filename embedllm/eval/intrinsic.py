@@ -16,8 +16,8 @@ from embedllm.data.formats import open_table
 from embedllm.eval.encoder import TextEncoder
 
 CORPUS = "embedded:wikipedia_sentences"
-TEXTS = 512
-"""The first so many sentences of the corpus, about 14,000 tokens."""
+TEXTS = 256
+"""The first so many sentences of the corpus, about 7,000 tokens."""
 
 Array = npt.NDArray[np.floating]
 

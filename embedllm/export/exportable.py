@@ -33,6 +33,15 @@ def check_head(head: PoolingHead) -> None:
         )
 
 
+def check_centring(embedder: Embedder, dtype: str) -> None:
+    """Raise if the stock module that centres would get vectors that it cannot take."""
+    if embedder.centring is not None and dtype != "float32":
+        raise InputError(
+            f"centring: True with weights in {dtype} cannot be exported, as sentence-transformers centres float32 "
+            "only; export in float32, or train with centring=false"
+        )
+
+
 def check_adapter_only(spec: ModelSpec, adapter: AdapterSpec) -> None:
     """Raise if the base model and a PEFT adapter alone do not make the embedder."""
     if adapter.kind == "dora":
@@ -75,6 +84,8 @@ def notes(embedder: Embedder, *, adapter_only: bool) -> tuple[str, ...]:
         )
     if embedder.spec.attention == "bidirectional":
         found.append("Attention is two-sided, which transformers before 5.2 ignores without a word; use 5.2 or later")
+    if embedder.centring is not None:
+        found.append("Vectors are centred by a module that takes float32 only; do not load the model in another dtype")
     if adapter_only:
         found.append(f"The folder needs its base model, {embedder.spec.name!r}, where it is loaded")
     return tuple(found)

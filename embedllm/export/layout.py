@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import save_file
+
+from embedllm.centring import Centring
 from embedllm.pooling import PoolingHead
 
 MODES = {
@@ -17,8 +21,10 @@ MODES = {
 """Key in the pooling module's config by mode."""
 
 
-def write_modules(folder: Path, head: PoolingHead, max_length: int, tokenizer_args: dict[str, Any]) -> None:
-    """Write the module files: Transformer, Pooling, and Normalize if the head normalizes.
+def write_modules(
+    folder: Path, head: PoolingHead, centring: Centring | None, max_length: int, tokenizer_args: dict[str, Any]
+) -> None:
+    """Write the module files: Transformer, Pooling, Dense to centre, and Normalize if the head normalizes.
 
     The names of the modules and their keys are those of sentence-transformers 3; later versions read them too, and
     take a model without a ``modality_config`` as one of plain texts, so no chat template is ever applied.
@@ -26,10 +32,12 @@ def write_modules(folder: Path, head: PoolingHead, max_length: int, tokenizer_ar
     Args:
         folder: holds weights and tokenizer.
         head: one that :func:`embedllm.export.exportable.check_head` lets through.
+        centring: what is subtracted from the pooled vectors; None: nothing.
         max_length: tokens of the whole prompt.
         tokenizer_args: passed to ``AutoTokenizer.from_pretrained``.
     """
-    paths = {"Transformer": "", "Pooling": "1_Pooling"} | ({"Normalize": "2_Normalize"} if head.normalize else {})
+    kinds = ["Transformer", "Pooling"] + ["Dense"] * (centring is not None) + ["Normalize"] * head.normalize
+    paths = {kind: f"{i}_{kind}" if i else "" for i, kind in enumerate(kinds)}
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for i, (kind, path) in enumerate(paths.items())
@@ -42,9 +50,23 @@ def write_modules(folder: Path, head: PoolingHead, max_length: int, tokenizer_ar
     for path in list(paths.values())[1:]:
         (folder / path).mkdir()
     write_json(folder / "1_Pooling" / "config.json", pooling_config(head))
+    if centring is not None:
+        _write_centring(folder / paths["Dense"], centring)
     # The prompt is in the tokenizer: none here.
     settings: dict[str, Any] = {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"}
     write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def _write_centring(folder: Path, centring: Centring) -> None:
+    """Write a Dense module that is the identity with a bias: exact, as each output is one product by 1 plus zeros."""
+    width = len(centring.mean)
+    identity = "torch.nn.modules.linear.Identity"
+    write_json(
+        folder / "config.json",
+        {"in_features": width, "out_features": width, "bias": True, "activation_function": identity},
+    )
+    weights = {"linear.weight": torch.eye(width), "linear.bias": -centring.mean.cpu()}
+    save_file(weights, folder / "model.safetensors")
 
 
 def pooling_config(head: PoolingHead) -> dict[str, Any]:

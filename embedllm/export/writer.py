@@ -12,7 +12,13 @@ from embedllm.adapter import merged
 from embedllm.backbone import DTYPES, load_config
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
-from embedllm.export.exportable import check_adapter_only, check_attention_survives, check_exportable, notes
+from embedllm.export.exportable import (
+    check_adapter_only,
+    check_attention_survives,
+    check_centring,
+    check_exportable,
+    notes,
+)
 from embedllm.export.folder import whole_folder
 from embedllm.export.layout import read_json, write_json, write_modules
 from embedllm.export.model_card import write_model_card
@@ -59,6 +65,7 @@ def export(run: str | Path, folder: str | Path, *, dtype: str = "float32", adapt
 def _write(run: str | Path, folder: Path, dtype: str, adapter_only: bool) -> None:
     embedder = Embedder.load(run)
     check_exportable(embedder)
+    check_centring(embedder, _base_dtype(embedder) if adapter_only else dtype)
     if adapter_only:
         check_adapter_only(embedder.spec, embedder.adapter)
         write_lora(cast(PeftModel, embedder.backbone), folder, embedder.spec.name)
@@ -68,7 +75,7 @@ def _write(run: str | Path, folder: Path, dtype: str, adapter_only: bool) -> Non
         if not adapter_only:
             _write_weights(embedder, folder, dtype)
         tokenizer_args = plain_tokenizer_class(folder)
-    write_modules(folder, embedder.head, embedder.spec.max_length, tokenizer_args)
+    write_modules(folder, embedder.head, embedder.centring, embedder.spec.max_length, tokenizer_args)
     found = notes(embedder, adapter_only=adapter_only) + ((PLAIN_TOKENIZER_NOTE,) if tokenizer_args else ())
     write_reference(make_reference(embedder, _base_dtype(embedder) if adapter_only else dtype, found), folder)
     write_model_card(folder, Path(run), embedder, found)

@@ -4,6 +4,7 @@ Legend: N texts, D width of a vector.
 """
 
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from embedllm.adapter import AdapterSpec
 from embedllm.blueprint import Blueprint
 from embedllm.centring import Centring, reference_texts
 from embedllm.embedder import Embedder
+from embedllm.errors import InputError
 from embedllm.scan.passes import Scan
 from embedllm.scan.variants import check_plans
 from embedllm.scan.vector_cache import VectorCache
@@ -26,6 +28,8 @@ from embedllm.scan.vector_key import depth_of, variant_key
 from embedllm.storage import Parts, save_parts
 
 Vectors = npt.NDArray[np.float32]
+
+log = logging.getLogger(__name__)
 
 _TEXTS = 1024  # computed and kept at a time: what an interrupt loses
 _NUMBERS = 2**26  # of all variants together at a time, 256 MB
@@ -85,19 +89,15 @@ class CachedEncoder:
         return Centring.of(self._raw(reference_texts(), progress=False))
 
     def save(self, folder: str | Path) -> None:
-        """Write what :meth:`embedllm.embedder.Embedder.save` writes; without an adapter, no weights are loaded.
-
-        Raises:
-            ValueError: the vectors are centred, which an embedder is not.
-        """
-        if self.centred:
-            raise ValueError("a saved embedder does not centre its vectors")
-        plan = self.plan
+        """Write what :meth:`embedllm.embedder.Embedder.save` writes; without an adapter, no weights are loaded."""
+        plan, centring = self.plan, self.centring if self.centred else None
         if plan.adapter is None:
-            parts = Parts(nn.Identity(), plan.prompt, plan.head, plan.spec, plan.head_config, AdapterSpec())
+            parts = Parts(nn.Identity(), plan.prompt, plan.head, plan.spec, plan.head_config, AdapterSpec(), centring)
             save_parts(parts, Path(folder))
         else:
-            Embedder.from_blueprint(plan).save(folder)
+            embedder = Embedder.from_blueprint(plan)
+            embedder.centring = centring
+            embedder.save(folder)
 
     def _raw(self, texts: Sequence[str], progress: bool) -> Vectors:
         """Return vectors as the head gives them, and keep those that were not known."""
@@ -121,7 +121,10 @@ class CachedEncoder:
         """Compute and keep the vectors of all variants; return those of this one."""
         by_key = dict(zip(self.plans, self._scan.encode(texts), strict=True))
         for key, vectors in by_key.items():
-            self.cache.put(key, texts, vectors)
+            try:
+                self.cache.put(key, texts, vectors)
+            except InputError as error:  # the vectors are there all the same
+                _warn_once(str(error))
         return by_key[self.key]
 
     @functools.cached_property
@@ -133,3 +136,8 @@ class CachedEncoder:
             spec = replace(self.plan.spec, layers=layers, final_norm=normed)
             self.embedder = Embedder.from_blueprint(replace(self.plan, spec=spec)).to_accelerator()
         return Scan(self.embedder, plans)
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    log.warning("no vectors are kept: %s", message)

@@ -1,0 +1,99 @@
+"""What became of the jobs of a program, and how it is told: tables, files of a scan, sentences, the exit code."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedllm.eval.suites import describe
+from embedllm.report.tables import gains_table, results_table
+from embedllm.runs import RunFolder
+
+Result = Mapping[str, Any]
+
+USE = """Use it, in Python:
+
+    from sentence_transformers import SentenceTransformer
+    model = SentenceTransformer("{}")
+    vectors = model.encode(["a first text", "a second text"])
+"""
+
+
+@dataclass
+class Outcome:
+    """What became of one job."""
+
+    folder: RunFolder | None = None
+    result: dict[str, Any] | None = None
+    """Of a run or, with ``cells``, of a scan."""
+    error: str | None = None
+    bad_input: bool = False
+
+
+def report(outcomes: Sequence[Outcome]) -> int:
+    """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input."""
+    results = [outcome.result for outcome in outcomes if outcome.result]
+    runs = [result for result in results if "cells" not in result]
+    scans = [result for result in results if "cells" in result]
+    if runs:
+        _report_runs(runs)
+    if scans:
+        _report_scans(scans)
+    if len(outcomes) == 1 and outcomes[0].folder and outcomes[0].folder.export.is_dir():
+        print(USE.format(outcomes[0].folder.export))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    sentences = [_sentence(outcome, len(outcomes) > 1) for outcome in failed]
+    sentences += [
+        f"{name} was not scored: {score['error']}"
+        for result in results
+        for scored in result.get("cells", [result])
+        for name, score in scored["tasks"].items()
+        if "error" in score
+    ]
+    for sentence in dict.fromkeys(sentences):
+        print(sentence, file=sys.stderr)
+    if failed and all(outcome.bad_input for outcome in failed):
+        return 2
+    return 1 if sentences else 0
+
+
+def _report_runs(results: Sequence[Result]) -> None:
+    print(f"\n{results_table(results)}\n")
+    for line in dict.fromkeys(_tasks_of(result) for result in results if result["tasks"]):
+        print(f"tasks: {line}\n")
+    if len(results) == 1 and results[0]["train"]:
+        print(f"{gains_table(results[0])}\n")
+
+
+def _report_scans(scans: Sequence[Result]) -> None:
+    """Print the ranking of all cells, and write it into the study's folder."""
+    from embedllm.report.ranking import rank, ranking_table, write
+
+    tasks = list(dict.fromkeys(_tasks_of(scan) for scan in scans))
+    if len(tasks) > 1:
+        print(f"\nno ranking: the scans are of different tasks, {'; '.join(tasks)}\n")
+        return
+    ranked = rank(scans)
+    if not ranked:
+        return
+    config = scans[0]["config"]
+    paths = write(Path(config["runs_dir"]).expanduser() / config["study"], ranked, tasks[0])
+    print(f"\n{ranking_table(ranked)}\n\ntasks: {tasks[0]}")
+    print(f"{len(ranked)} ways to make vectors were tried on these tasks, so on others the best will score lower.\n")
+    for name, path in paths.items():
+        print(f"{name}: {path}")
+    print(f"\nRun the winner: python train.py --config-dir {paths['winner'].parent.parent} experiment=winner\n")
+
+
+def _tasks_of(result: Result) -> str:
+    settings = result["config"]["eval"]
+    mteb = result["versions"].get("mteb")
+    return describe(settings["tasks"], settings["max_documents"], mirror=settings.get("mirror"), mteb_version=mteb)
+
+
+def _sentence(outcome: Outcome, several: bool) -> str:
+    if outcome.folder is None or (outcome.bad_input and not several):
+        return str(outcome.error)
+    where = "" if outcome.bad_input else f" (the traceback is in {outcome.folder.error})"
+    return f"{outcome.folder.path.name} failed: {outcome.error}{where}"

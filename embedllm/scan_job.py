@@ -1,0 +1,212 @@
+"""One scan, from its settings to ``scan.json``: the score of every pooling and depth of an untrained model and prompt.
+
+``runs/<study>/scan-<prompt>-<hash8>/scan.json`` is written after each cell, so an interrupt loses none that was scored.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedllm.config import Config, config_dir
+from embedllm.errors import InputError
+from embedllm.eval.score import mean_score
+from embedllm.eval.suites import suite_of
+from embedllm.recipe import head_factory, identified, plan_embedder, task_specs
+from embedllm.runs import RunFolder, replace_text, run_id
+from embedllm.scoring import documents_of, missing_tasks, status
+from embedllm.targets import locate
+
+if TYPE_CHECKING:
+    from embedllm.blueprint import Blueprint
+    from embedllm.eval.specs import TaskSpec
+    from embedllm.scan.cells import Cell
+
+log = logging.getLogger(__name__)
+
+Settings = dict[str, Any]
+Plans = dict["Cell", "Blueprint"]
+
+
+def scan_folder(plain: Settings, choices: Mapping[str, str]) -> RunFolder:
+    """Return the folder of the scan with these settings."""
+    known = identified(plain)
+    decides = {**known, "pooling": known["scan"], "centring": False}
+    name = f"scan-{choices['prompt']}-{run_id(decides)}"
+    return RunFolder(Path(plain["runs_dir"]).expanduser() / plain["study"] / name)
+
+
+def finished_scan(config: Config, folder: RunFolder) -> Settings | None:
+    """Return the result of a scan that is done and holds every task asked for. Imports neither torch nor mteb."""
+    result = _read(folder)
+    specs, sample = task_specs(config), config.eval.max_documents
+    if result is None or not result["complete"]:
+        return None
+    if any(missing_tasks(specs, sample, cell["tasks"]) for cell in result["cells"]):
+        return None
+    return _asked(result, specs)
+
+
+def run_scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
+    """Make a scan, or what is missing of it, and return its result.
+
+    Raises:
+        InputError: before any weights are loaded, if a setting or an input is wrong.
+    """
+    check_scan(config)
+    plans = plan_scan(config)
+    specs = task_specs(config)
+
+    from embedllm.eval.tasks import prepare_tasks
+    from embedllm.provenance import commit, hardware, versions
+
+    prepare_tasks(specs, config.eval.max_documents)
+    folder.create()
+    log.info("%s", folder.path)
+    known = {_key(cell): cell["tasks"] for cell in (_read(folder) or {"cells": []})["cells"]}
+    result = {
+        "run_id": folder.path.name.rpartition("-")[2],
+        "study": config.study,
+        "choices": dict(choices),
+        "config": plain,
+        "suite": suite_of(config.eval.tasks, config.eval.max_documents),
+        "versions": versions(),
+        "commit": commit(),
+        "hardware": hardware(),
+    }
+    cells: list[Settings] = []
+    for cell, tasks in _scored(plans, config, specs, known):
+        cells.append({**asdict(cell), "tasks": tasks})
+        found = {**result, "complete": len(cells) == len(plans), "cells": cells}
+        replace_text(_path(folder), json.dumps(found))
+    return _asked(found, specs)
+
+
+def check_scan(config: Config) -> None:
+    """Raise an InputError for a scan that makes no sense."""
+    if config.trainer.max_steps > 0:
+        raise InputError(
+            f"scan.poolings: {config.scan.poolings}, but trainer.max_steps is {config.trainer.max_steps}, and a scan "
+            "trains nothing; use trainer.max_steps=0"
+        )
+    if not config.eval.tasks:
+        raise InputError("eval.tasks: [], but a scan without a task finds nothing; name one")
+    for name in ("pool_over", "centring"):
+        values = getattr(config.scan, name)
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"scan.{name}: {values} is not a list of one or more different values")
+
+
+def plan_scan(config: Config) -> Plans:
+    """Return the embedder of each cell; cells that are impossible or equal to others are left out.
+
+    Raises:
+        InputError: naming the setting that is wrong.
+    """
+    from embedllm.pooling import POOL_OVER, MeanPooling
+    from embedllm.scan.cells import Cell, depths, differs_from_all
+    from embedllm.scan.variants import Variant, draw_up_variants
+    from embedllm.scan.vector_key import depth_of
+
+    for pool_over in config.scan.pool_over:
+        if pool_over not in POOL_OVER:
+            raise InputError(f"scan.pool_over: {pool_over!r} is not one of {', '.join(POOL_OVER)}")
+    base = plan_embedder(config, MeanPooling)
+    variants: dict[Cell, Variant] = {}  # those that are centred, and the same that are not, count once
+    for pooling in dict.fromkeys(config.scan.poolings):
+        settings = _pooling(pooling)
+        for pool_over in config.scan.pool_over:
+            head = head_factory({**settings, "pool_over": pool_over})
+            if differs_from_all(locate(settings["_target_"]), pool_over, base.prompt):
+                for layers in depths(depth_of(base.spec), config.scan.every):
+                    variants[Cell(pooling, pool_over, layers, False)] = Variant(head, layers, base.spec.final_norm)
+    prompt = config.prompt
+    plans = draw_up_variants(
+        base.spec, list(variants.values()), template=prompt.template, bos=prompt.bos, adapter=base.adapter
+    )
+    return {
+        replace(cell, centring=centring): plan
+        for cell, plan in zip(variants, plans, strict=True)
+        for centring in config.scan.centring
+    }
+
+
+def _pooling(option: str) -> Settings:
+    import yaml
+
+    folder = config_dir() / "pooling"
+    if not (folder / f"{option}.yaml").is_file():
+        options = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise InputError(f"scan.poolings: {option!r} is not one of {options}")
+    return dict(yaml.safe_load((folder / f"{option}.yaml").read_text(encoding="utf-8")))
+
+
+def _scored(
+    plans: Plans, config: Config, specs: "list[TaskSpec]", known: Mapping[Any, Settings]
+) -> "Iterator[tuple[Cell, Settings]]":
+    """Yield each cell with the entries of its tasks, those of earlier attempts first."""
+    from tqdm.auto import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from embedllm.eval.encoder import Watched
+    from embedllm.eval.score import score_tasks
+    from embedllm.scan.cached_encoder import CachedEncoder
+
+    sample = config.eval.max_documents
+    left = {cell: missing_tasks(specs, sample, known.get(_key(asdict(cell)), {})) for cell in plans}
+    for cell in (cell for cell in plans if not left[cell]):
+        yield cell, known[_key(asdict(cell))]
+    todo = [cell for cell in plans if left[cell]]
+    distinct = list({id(plan): plan for plan in plans.values()}.values())
+    embedder = None
+    with logging_redirect_tqdm(), _quiet_scores(), tqdm(total=len(todo), unit="cell", desc="scan") as bar:
+        for cell in todo:
+            encoder = CachedEncoder(plans[cell], also=distinct, centred=cell.centring, embedder=embedder)
+            found = score_tasks(Watched(encoder), left[cell], max_documents=sample)
+            of = {spec.name: documents_of(spec, sample) for spec in left[cell]}
+            entries = {name: {**entry, "of": of[name]} for name, entry in found.items()}
+            embedder = encoder.embedder or embedder  # loaded if a vector was missing
+            bar.update()
+            yield cell, {**known.get(_key(asdict(cell)), {}), **entries}
+
+
+@contextmanager
+def _quiet_scores() -> Iterator[None]:
+    """Hush the line for each task: there are hundreds, and all are in the ranking."""
+    logger = logging.getLogger("embedllm.eval.score")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _asked(result: Settings, specs: "list[TaskSpec]") -> Settings:
+    """Return a result with the tasks of ``specs`` only, and the means over them; a mean that lacks a task is null."""
+    names = [spec.name for spec in specs]
+    cells = [{**cell, "tasks": {name: cell["tasks"][name] for name in names}} for cell in result["cells"]]
+    cells = [{**cell, "score": mean_score(cell["tasks"])} for cell in cells]
+    scores = [cell["score"] for cell in cells]
+    incomplete = any(status(cell["tasks"]) == "incomplete" for cell in cells)
+    best = max((score for score in scores if score is not None), default=None)
+    return {**result, "cells": cells, "score": best, "status": "incomplete" if incomplete else "done"}
+
+
+def _key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    return cell["pooling"], cell["pool_over"], cell["layers"], cell["centring"]
+
+
+def _path(folder: RunFolder) -> Path:
+    return folder.path / "scan.json"
+
+
+def _read(folder: RunFolder) -> Settings | None:
+    """Return what is written of a scan; None if nothing is."""
+    if not _path(folder).is_file():
+        return None
+    found: Settings = json.loads(_path(folder).read_text(encoding="utf-8"))
+    return found
