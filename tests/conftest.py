@@ -1,6 +1,8 @@
 """Fixtures shared by all tests. No test reaches the network, and none writes into the user's cache of models."""
 
+import csv
 import os
+import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two processes on two cores wait for each other nearly always
@@ -60,3 +62,41 @@ def make_decoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         return folders[architecture]
 
     return make
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A clustering file of three classes."""
+    path = tmp_path / "animals.csv"
+    words = {"cat": "a cat sleeps on the warm mat", "car": "the fast car drives", "sky": "blue sky above us"}
+    with path.open("w", newline="") as file:
+        rows = [(f"{text} {i} times", label) for i in range(12) for label, text in words.items()]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """Call the program with the tiny model and ``labelled``; return its exit code and what it printed."""
+
+    from embedllm.train import main
+
+    def call(*overrides: str) -> tuple[int, str]:
+        defaults = [
+            "model=tiny",
+            f"runs_dir={tmp_path / 'runs'}",
+            f"eval.tasks=[{labelled}]",
+            "eval.max_documents=null",
+            "trainer.max_steps=0",
+        ]
+        names = {override.split("=")[0] for override in overrides}
+        kept = [override for override in defaults if override.split("=")[0] not in names]
+        flags = [override for override in overrides if override.startswith("-")]
+        monkeypatch.setattr(sys, "argv", ["train.py", *flags, *kept, *(o for o in overrides if o not in flags)])
+        code = main()
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call

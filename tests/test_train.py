@@ -21,42 +21,6 @@ TASKS = "eval.tasks=[{}]"
 ZERO_SHOT = ["trainer.max_steps=0"]
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> Path:
-    """A clustering file of three classes."""
-    path = tmp_path / "animals.csv"
-    words = {"cat": "a cat sleeps on the warm mat", "car": "the fast car drives", "sky": "blue sky above us"}
-    with path.open("w", newline="") as file:
-        rows = [(f"{text} {i} times", label) for i in range(12) for label, text in words.items()]
-        csv.writer(file).writerows([("text", "label"), *rows])
-    return path
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Call the program with the tiny model and ``labelled``; return its exit code and what it printed."""
-
-    def call(*overrides: str) -> tuple[int, str]:
-        defaults = [
-            "model=tiny",
-            f"runs_dir={tmp_path / 'runs'}",
-            TASKS.format(labelled),
-            "eval.max_documents=null",
-            *ZERO_SHOT,
-        ]
-        names = {override.split("=")[0] for override in overrides}
-        kept = [override for override in defaults if override.split("=")[0] not in names]
-        flags = [override for override in overrides if override.startswith("-")]
-        monkeypatch.setattr(sys, "argv", ["train.py", *flags, *kept, *(o for o in overrides if o not in flags)])
-        code = main()
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return call
-
-
 def results(tmp_path: Path) -> dict[str, dict[str, Any]]:
     paths = (tmp_path / "runs").glob("*/*/result.json")
     return {path.parent.name.rpartition("-")[0]: json.loads(path.read_text()) for path in paths}
@@ -171,6 +135,7 @@ def test_an_interrupt_while_scoring_keeps_the_tasks_that_are_done(
 ) -> None:
     from embedllm.embedder import Embedder
 
+    always = ("eval.cache=false", "eval.intrinsic=false")
     more = labelled.with_name("more.csv")
     more.write_text(labelled.read_text() + "another,cat\n")
     encode = Embedder.encode
@@ -185,11 +150,11 @@ def test_an_interrupt_while_scoring_keeps_the_tasks_that_are_done(
     both = TASKS.format(f"{labelled},{more}")
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "encode", interrupted)
-        assert run(both)[0] == 130
+        assert run(both, *always)[0] == 130
     assert not results(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Embedder, "encode", lambda *args, **more: seen.append(len(args[1])) or encode(*args, **more))
-        assert run(both)[0] == 0
+        assert run(both, *always)[0] == 0
     assert seen == [36, 37, 37]
     assert results(tmp_path)["mean-none"]["tasks"].keys() == {"animals", "more"}
 
@@ -264,13 +229,13 @@ def test_a_bad_job_does_not_stop_the_others(run: Callable[..., tuple[int, str]],
 def test_a_crash_is_written_down_and_the_run_is_tried_again(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedllm.embedder import Embedder
+    from embedllm.scan.cached_encoder import CachedEncoder
 
     def crash(*_: Any) -> None:
         raise RuntimeError("the sky fell")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Embedder, "save", crash)
+        patch.setattr(CachedEncoder, "save", crash)
         code, printed = run()
     assert code == 1
     assert "RuntimeError: the sky fell" in printed
