@@ -83,7 +83,7 @@ def _report_scans(scans: Sequence[Result]) -> None:
     print(f"{len(ranked)} ways to make vectors were tried on these tasks, so on others the best will score lower.\n")
     for name, path in paths.items():
         print(f"{name}: {path}")
-    print(f"\nRun the winner: python train.py --config-dir {paths['winner'].parent.parent} experiment=winner\n")
+    print(f"\nTrain the winner: python train.py --config-dir {paths['winner'].parent.parent} experiment=winner\n")
 
 
 def _tasks_of(result: Result) -> str:
