@@ -185,7 +185,8 @@ def _measures(encoder: "ProgressEncoder", config: Config) -> dict[str, float]:
     from embedllm.eval.intrinsic import measures
 
     found = measures(encoder)
-    log.info("%s", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in found.items()))
+    if found:
+        log.info("%s", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in found.items()))
     return found
 
 

@@ -1,5 +1,6 @@
 """Gathers the evidence of a task while mteb evaluates it."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from embedllm.eval.encoder import TextEncoder
 from embedllm.eval.evidence import Evidence, gather
 from embedllm.eval.paired import AnyEvidence
 from embedllm.eval.predictions import keeps_predictions, read_predictions
+
+_UNLABELLED = -1  # mteb leaves such documents out; the text "-1" is a label like any other
 
 
 class Gatherer:
@@ -61,8 +64,12 @@ def _clustering_evidence(task: Any, texts: Sequence[str], vectors: npt.NDArray[n
         return None
     (subset,), (split,) = task.hf_subsets, task.eval_splits
     rows = (task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset])[split]
-    labels = dict(zip(rows[task.input_column_name], rows[task.label_column_name], strict=True))
-    found = [labels[text] for text in texts]
-    if not texts or any(isinstance(label, list) and len(label) != 1 for label in found):
+    by_text: dict[str, deque[Any]] = {}  # mteb may have drawn some, in an order of its own
+    for text, label in zip(rows[task.input_column_name], rows[task.label_column_name], strict=True):
+        by_text.setdefault(text, deque()).append(label)
+    labels = [by_text[text].popleft() for text in texts]  # equal texts have equal vectors: which is which is no matter
+    if any(isinstance(label, list) and len(label) != 1 for label in labels):
         return None  # a hierarchy has a V-measure for each of its levels
-    return gather(texts, [str(label[0] if isinstance(label, list) else label) for label in found], vectors)
+    labels = [label[0] if isinstance(label, list) else label for label in labels]
+    kept = [row for row, label in enumerate(labels) if label != _UNLABELLED]
+    return gather([texts[row] for row in kept], [str(labels[row]) for row in kept], vectors[kept]) if kept else None

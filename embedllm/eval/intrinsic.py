@@ -6,6 +6,7 @@ perfect alignment, and random vectors have nearly perfect uniformity.
 Legend: N vectors of width D, P pairs.
 """
 
+import logging
 from itertools import combinations
 
 import numpy as np
@@ -21,15 +22,23 @@ TEXTS = 256
 
 Array = npt.NDArray[np.floating]
 
+logger = logging.getLogger(__name__)
+
 
 def measures(encoder: TextEncoder) -> dict[str, float]:
     """Return ``alignment``, ``uniformity``, ``effective_rank`` and ``mean_cosine`` of the first texts of the corpus.
 
     Vectors are brought to unit length first. Pairs of the alignment are any two of the sentences that come from one
-    article: they share a topic and no more, so the value compares models and is far above that of paraphrases.
+    article: they share a topic and no more, so the value compares models and is far above that of paraphrases. Where
+    a vector holds NaN or infinity nothing is measured, and the dictionary is empty: no run is lost for it.
     """
     texts, pairs = corpus()
-    vectors = unit(np.asarray(encoder.encode(texts), dtype=np.float64))
+    vectors: Array = np.asarray(encoder.encode(texts), dtype=np.float64)
+    bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+    if bad:
+        logger.warning("no intrinsic measures: %d of %d vectors hold NaN or infinity", bad, len(vectors))
+        return {}
+    vectors = unit(vectors)
     return {
         "alignment": alignment(vectors[pairs[:, 0]], vectors[pairs[:, 1]]),
         "uniformity": uniformity(vectors),
@@ -63,11 +72,12 @@ def uniformity(vectors: Array, t: float = 2.0) -> float:
     It is 0 where all vectors are equal, and the lower, the more evenly they lie on the sphere.
 
     Args:
-        vectors: (N, D) unit vectors, N at least 2.
+        vectors: (N, D) unit vectors or zeros, N at least 2.
         t: width of the Gaussian.
     """
-    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), k=1)]
-    return float(np.log(np.exp(-2 * t * (1 - cosines)).mean()))  # |x - y|^2 = 2 - 2 cos
+    squares = (vectors**2).sum(axis=1)  # (N,), 1 or, of a row of zeros, 0
+    distances = squares[:, None] + squares - 2 * vectors @ vectors.T  # (N, N), squared
+    return float(np.log(np.exp(-t * distances[np.triu_indices(len(vectors), k=1)]).mean()))
 
 
 def effective_rank(vectors: Array) -> float:

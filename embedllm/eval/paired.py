@@ -1,6 +1,8 @@
 """What the evidence of two models on one task says about the difference of their scores."""
 
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -28,7 +30,7 @@ def load_evidence(path: Path) -> AnyEvidence | None:
             names = set(arrays.files)
         kind = next((kind for kind in KINDS if set(kind.__dataclass_fields__) == names), None)
         return None if kind is None else kind.load(path)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, BadZipFile, TokenError, zlib.error):
         return None
 
 

@@ -84,7 +84,7 @@ def compare(a: RunFolder, b: RunFolder, tasks: Sequence[str] | None = None) -> C
         if task not in known:
             raise InputError(f"--tasks: {task!r} is in neither run; there are: {', '.join(known) or 'none'}")
     rows, resampled, left_out = [], [], {}
-    for task in tasks or known:
+    for task in dict.fromkeys(tasks or known):
         evidence = [load_evidence(folder.evidence("after", task)) for folder in (a, b)]
         if reason := _hindrance(task, entries, evidence):
             left_out[task] = reason
