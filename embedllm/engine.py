@@ -2,8 +2,8 @@
 
 Legend: B pairs in the pool, D width of the vectors. The pool is every pair that competes in the loss. Its texts are
 sorted by length and cut into micro-batches by a budget of tokens; how they are cut costs time or memory, and changes
-no gradient. With ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first without a graph, and memory no
-longer grows with B.
+no gradient: dropout is keyed by text. With ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first
+without a graph, and memory no longer grows with B.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
+from embedllm.row_dropout import key_dropout, text_keys, texts
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
@@ -68,13 +69,14 @@ class ContrastiveStep:
         self.micro_batch_tokens = micro_batch_tokens
         self.grad_cache = grad_cache
         self.autocast = autocast
+        key_dropout(embedder)
 
     def __call__(self, pool: Pool, *, key: Sequence[int], scale: float = 1.0) -> StepReport:
         """Add the gradients of ``scale`` times the loss of ``pool`` to ``.grad``.
 
         Args:
             pool: B pairs.
-            key: what the draws of dropout depend on, besides the number of the micro-batch: (seed, step).
+            key: what the draws of dropout depend on, besides the place of the text: (seed, step).
             scale: 1 over the number of pools whose gradients are accumulated.
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
@@ -82,10 +84,10 @@ class ContrastiveStep:
         casts = training_casts(self.embedder.backbone, self.autocast)
         with _own_random_state(self.embedder.device), casts:
             with torch.set_grad_enabled(not self.grad_cache):
-                outputs = [self._embed(rows, batch, (*key, i)) for i, batch in enumerate(batches)]
+                outputs = [self._embed(rows, batch, key) for batch in batches]
             loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)
             for i, batch in enumerate(batches):
-                output = self._embed(rows, batch, (*key, i)) if self.grad_cache else outputs[i]
+                output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
                 torch.autograd.backward(output, gradients[batch])
                 outputs[i] = output.detach()  # frees the graph
         padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in batches)
@@ -93,8 +95,10 @@ class ContrastiveStep:
 
     def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int]) -> Tensor:
         """Return the vectors of one micro-batch, (len(batch), D)."""
-        _seed_dropout(key, self.embedder.device)
-        with torch.autocast(self.embedder.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+        device = self.embedder.device
+        _seed((*key, batch[0]), device)  # of what draws by itself, as dropout inside attention does
+        autocast = torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
+        with texts(text_keys(key, batch, device)), autocast:
             vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]))
         return vectors
 
@@ -115,8 +119,8 @@ class ContrastiveStep:
         return float(loss.detach()), gradients
 
 
-def _seed_dropout(key: Sequence[int], device: torch.device) -> None:
-    """Seed the generators that dropout draws from; equal keys give equal draws."""
+def _seed(key: Sequence[int], device: torch.device) -> None:
+    """Seed the global generators."""
     digest = hashlib.sha256(":".join(map(str, key)).encode()).digest()
     seed = int.from_bytes(digest[:7], "big")
     torch.default_generator.manual_seed(seed)

@@ -2,7 +2,7 @@
 
 PEFT's forward pass scales and adds the update at the width of the layer's output, and draws one random number for each
 element it may drop; on a CPU both cost as much as the multiplications. Here the update is accumulated by the matrix
-product itself, and a draw of 64 random bits serves four elements.
+product itself, and 64 random bits serve four elements (:mod:`embedllm.row_dropout`).
 
 Legend: N tokens, I inputs, O outputs, r rank.
 """
@@ -14,6 +14,8 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from embedllm.row_dropout import RowDropout
 
 
 class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
@@ -32,7 +34,9 @@ class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
             bias = None if bias is None else bias.to(dtype)
         dropout = self.lora_dropout[name]
         p = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
-        kept = keep_mask(x.shape, p, x.device) if p > 0 else None
+        kept = dropout.kept(x) if isinstance(dropout, RowDropout) else None
+        if p > 0 and kept is None:
+            kept = torch.rand(x.shape, device=x.device) >= p
         product: Any = LoraProduct.apply
         return cast(Tensor, product(x, weight, bias, a, b, self.scaling[name], kept, 1 / (1 - p)))
 
@@ -102,20 +106,6 @@ class LoraProduct(torch.autograd.Function):
                 d_x.addcmul_(d_inner @ a, kept.view_as(d_x).to(d_x.dtype), value=ctx.gain)
             d_x = d_x.view(*gradient.shape[:-1], -1)
         return d_x, None, None, d_a, d_b, None, None, None
-
-
-def keep_mask(shape: torch.Size, p: float, device: torch.device) -> Tensor:
-    """Return a bool tensor that is False with probability ``p``, to within 1 in 65,536.
-
-    On a CPU, where drawing a number for each element takes longer than a small matrix product, 64 random bits are cut
-    into four numbers of 16.
-    """
-    if device.type != "cpu":
-        return torch.rand(shape, device=device) >= p
-    count = shape.numel()
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    threshold = round(p * 2**16) - 2**15
-    return (bits.view(torch.int16)[:count] >= threshold).view(shape)
 
 
 def fuse(model: nn.Module) -> None:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from embedllm.adapter import AdapterSpec
 from embedllm.embedder import Embedder, ModelSpec
-from embedllm.engine import ContrastiveStep, Pool, _seed_dropout
+from embedllm.engine import ContrastiveStep, Pool
 from embedllm.losses import InfoNCE
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling
 
@@ -26,9 +26,11 @@ POSITIVES = [
 TEMPERATURE = 0.1
 
 
-def make(path: Path, head: type = MeanPooling, dropout: float = 0.0, attention: str = "causal") -> Embedder:
+def make(
+    path: Path, head: type = MeanPooling, dropout: float = 0.0, attention: str = "causal", kind: str = "lora"
+) -> Embedder:
     spec = ModelSpec(str(path), dtype="float32", attention=attention, max_length=64)
-    adapter = AdapterSpec(kind="lora", r=4, dropout=dropout)
+    adapter = AdapterSpec(kind=kind, r=4, dropout=dropout)
     embedder = Embedder.from_pretrained(spec, template='This "{text}" is:', head=head, adapter=adapter)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in embedder.named_parameters():
@@ -94,30 +96,36 @@ def test_grad_cache_replays_dropout(tiny_path: Path) -> None:
     assert_close(*found)
 
 
-def test_dropout_is_on_and_keyed_by_micro_batch(tiny_path: Path) -> None:
-    """The reference replays the draws by hand: one graph over all micro-batches, each seeded by its number."""
-    embedder = make(tiny_path, dropout=0.5)
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("grad_cache", [False, True])
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_dropout_is_on_and_the_same_however_the_pool_is_cut(
+    tiny_path: Path, kind: str, grad_cache: bool, tokens: int
+) -> None:
+    embedder = make(tiny_path, dropout=0.5, kind=kind)
     batch = pool(embedder)
-    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=40)
-    step(batch, key=(3, 5))
-    ours = gradients(embedder)
-    rows = [*batch.anchors, *batch.positives]
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    vectors: list[Tensor] = [torch.empty(0)] * len(rows)
-    start = number = 0
-    while start < len(order):
-        part = order[start : start + max(1, 40 // len(rows[order[start]]))]
-        _seed_dropout((3, 5, number), torch.device("cpu"))
-        for i, vector in zip(part, embedder(*embedder.collate([rows[i] for i in part])), strict=True):
-            vectors[i] = vector
-        start, number = start + len(part), number + 1
-    InfoNCE(TEMPERATURE)(torch.stack(vectors[:6]), torch.stack(vectors[6:])).backward()
-    assert number > 2
-    assert_close(ours, gradients(embedder))
+    whole = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=10_000)
+    cut = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=tokens, grad_cache=grad_cache)
+    whole_loss = whole(batch, key=(3, 5)).loss
+    expected = gradients(embedder)
+    assert cut(batch, key=(3, 5)).loss == pytest.approx(whole_loss, abs=1e-6)
+    assert_close(gradients(embedder), expected)
+    cut(batch, key=(3, 6))
+    other = gradients(embedder)
+    assert any(not torch.allclose(other[name], expected[name], atol=1e-4) for name in other)
     embedder.eval()
-    step(batch, key=(3, 5))
+    cut(batch, key=(3, 5))
     without = gradients(embedder)
-    assert any(not torch.allclose(ours[name], without[name], atol=1e-4) for name in ours)
+    assert any(not torch.allclose(without[name], expected[name], atol=1e-4) for name in without)
+
+
+def test_equal_texts_are_dropped_apart(tiny_path: Path) -> None:
+    """Or the two views of SimCSE would be one."""
+    embedder = make(tiny_path, dropout=0.5)
+    rows = embedder.tokenize(["the red car", "the red car"])
+    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=1000)
+    one, other = step._embed(rows, [0, 1], (0, 0))
+    assert not torch.allclose(one, other, atol=1e-3)
 
 
 def test_the_global_random_state_is_given_back(tiny_path: Path) -> None:

@@ -1,7 +1,6 @@
 """LoRA as one operation: the values and gradients of PEFT's own layer, and of its formula in float64."""
 
 import copy
-import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +9,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from embedllm.fused_lora import FusedLoraLinear, LoraProduct, fuse, keep_mask
+from embedllm.fused_lora import FusedLoraLinear, LoraProduct, fuse
+from embedllm.row_dropout import key_dropout, text_keys, texts
 
 
 def adapted(bias: bool = True, **settings: Any) -> nn.Module:
@@ -90,17 +90,13 @@ def test_gradients_are_those_of_the_formula(kept: Tensor | None, bias: bool) -> 
     assert torch.autograd.gradcheck(product, (x, a, b))
 
 
-@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
-def test_the_mask_drops_its_share_independently(p: float) -> None:
-    torch.manual_seed(0)
-    mask = keep_mask(torch.Size([400, 1001]), p, torch.device("cpu"))  # an odd count: the last draw is cut
-    kept = mask.double()
-    assert mask.dtype == torch.bool
-    assert float(kept.mean()) == pytest.approx(1 - p, abs=4e-3)
-    for one, other in itertools.combinations(range(4), 2):  # the four numbers of one draw
-        columns = kept.flatten()[:400_000].view(-1, 4)
-        correlation = torch.corrcoef(columns[:, [one, other]].T)[0, 1]
-        assert abs(float(correlation)) < 0.02
+def test_keyed_dropout_is_that_of_pefts_layer() -> None:
+    model = adapted(lora_dropout=0.4).train()
+    key_dropout(model)
+    x = torch.randn(3, 5, 6, dtype=torch.float64)
+    with texts(text_keys((1, 2), [0, 1, 2], torch.device("cpu"))):
+        for ours, theirs in zip(values(fused(model), x), values(model, x), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_follows_the_seed_and_is_off_in_evaluation() -> None:

@@ -1,0 +1,119 @@
+"""Dropout whose draws belong to a text, not to the batch that it is computed in.
+
+How a pool is cut into micro-batches must not change what is trained, dropout included. So the mask of a text is a
+function of the text's key, the layer and the position: a counter that is hashed, instead of a generator whose state
+depends on what was drawn before.
+
+Legend: B texts, L tokens, I features.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 and, below, the multipliers of SplitMix64 (Steele et al., 2014)
+_FIRST = -4658895280553007687
+_SECOND = -7723592293110705685
+_LANES = 4  # a hash of 64 bits serves four elements
+
+_ROWS: ContextVar[Tensor | None] = ContextVar("rows", default=None)
+
+
+class RowDropout(nn.Dropout):
+    """A dropout layer whose mask is keyed by text inside :func:`texts`; elsewhere it is a plain one."""
+
+    number: int
+    """Of the layer in its model."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return ``input`` (B, L, I) with elements of each text dropped, the others scaled up."""
+        kept = self.kept(input)
+        return super().forward(input) if kept is None else input * kept.to(input.dtype).mul_(1 / (1 - self.p))
+
+    def kept(self, input: Tensor) -> Tensor | None:
+        """Return the mask, (B, L, I) bool; None where there is no key or no dropout.
+
+        A layer that is not given one row a text (of a mixture of experts, say) has no key.
+        """
+        rows = _ROWS.get()
+        if rows is None or not self.training or not 0 < self.p < 1 or input.dim() < 2 or len(input) != len(rows):
+            return None
+        return keep_mask(rows, self.number, input.shape[1:], self.p)
+
+
+def key_dropout(model: nn.Module) -> None:
+    """Let every dropout layer of ``model`` be keyed by text."""
+    for number, module in enumerate(model.modules()):
+        if type(module) is nn.Dropout:
+            module.__class__ = RowDropout
+            cast(RowDropout, module).number = number
+
+
+@contextmanager
+def texts(keys: Tensor) -> Iterator[None]:
+    """Key the dropout of the texts that are computed inside.
+
+    Args:
+        keys: (B,) int64, as of :func:`text_keys`.
+    """
+    token = _ROWS.set(keys)
+    try:
+        yield
+    finally:
+        _ROWS.reset(token)
+
+
+def text_keys(key: Sequence[int], rows: Sequence[int], device: torch.device) -> Tensor:
+    """Return the keys of texts, (B,) int64.
+
+    Args:
+        key: of the pool: (seed, step, pool).
+        rows: place of each text in its pool. Equal texts at two places are dropped apart.
+        device: of the tensor.
+    """
+    digest = hashlib.sha256(":".join(map(str, key)).encode()).digest()
+    start = int.from_bytes(digest[:8], "big", signed=True)
+    return _mixed(start + _GOLDEN * torch.tensor(rows, dtype=torch.int64, device=device))
+
+
+def keep_mask(keys: Tensor, number: int, shape: Sequence[int], p: float) -> Tensor:
+    """Return a bool tensor, (B, ...), that is False with probability ``p``, to within 1 in 65,536.
+
+    Element i of a text depends on its key, ``number`` and i alone, so more tokens of padding change none before them.
+
+    Args:
+        keys: (B,) int64.
+        number: of the layer.
+        shape: of one text, tokens first.
+        p: in (0, 1).
+    """
+    size = torch.Size(shape).numel()
+    starts = _mixed(keys + _wrapped(number * _GOLDEN))
+    bits = _mixed(starts.unsqueeze(1) + _counters(-(-size // _LANES), keys.device))  # (B, size / 4)
+    threshold = round(p * 2**16) - 2**15
+    return (bits.view(torch.int16)[:, :size] >= threshold).view(len(keys), *shape)
+
+
+def _wrapped(value: int) -> int:
+    """Return ``value`` as an int64 that has overflowed."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def _mixed(values: Tensor) -> Tensor:
+    """Return a hash of each int64 of ``values``, in place: the finalizer of SplitMix64."""
+    for shift, factor in ((30, _FIRST), (27, _SECOND)):
+        values ^= (values >> shift).bitwise_and_(2 ** (64 - shift) - 1)  # torch shifts the sign in
+        values *= factor
+    values ^= (values >> 31).bitwise_and_(2**33 - 1)
+    return values
+
+
+@functools.lru_cache(maxsize=8)
+def _counters(count: int, device: torch.device) -> Tensor:
+    return torch.arange(count, device=device) * _GOLDEN

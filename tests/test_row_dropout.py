@@ -1,0 +1,96 @@
+"""Dropout keyed by text: its masks are random, and depend on nothing but text, layer and position."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, text_keys, texts
+
+CPU = torch.device("cpu")
+
+
+def keys(count: int, *key: int) -> Tensor:
+    return text_keys(key or (0, 0, 0), range(count), CPU)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
+def test_the_mask_drops_its_share_independently(p: float) -> None:
+    mask = keep_mask(keys(400), 3, (7, 143), p)  # an odd count: the last hash is cut
+    kept = mask.double().flatten(1)
+    assert (mask.dtype, mask.shape) == (torch.bool, (400, 7, 143))
+    assert float(kept.mean()) == pytest.approx(1 - p, abs=4e-3)
+    lanes = kept[:, :1000].reshape(-1, 4)  # the four numbers of one hash
+    for one, other in itertools.combinations(range(4), 2):
+        assert abs(correlation(lanes[:, one], lanes[:, other])) < 0.02
+    for step in (1, 4, 143):  # neighbours, the next hash, the next token
+        assert abs(correlation(kept[:, :-step], kept[:, step:])) < 0.02
+    assert abs(correlation(kept[:-1], kept[1:])) < 0.02  # texts
+    spread = float(kept.mean(dim=1).std())
+    assert spread == pytest.approx((p * (1 - p) / 1001) ** 0.5, rel=0.15)
+
+
+def correlation(one: Tensor, other: Tensor) -> float:
+    return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
+
+
+def test_all_values_of_a_draw_are_equally_likely() -> None:
+    shares = [float(keep_mask(keys(200), 1, (400, 10), p).double().mean()) for p in (0.1, 0.2, 0.35, 0.8, 0.99)]
+    assert shares == pytest.approx([0.9, 0.8, 0.65, 0.2, 0.01], abs=2e-3)
+
+
+def test_each_part_of_the_key_counts() -> None:
+    reference = keep_mask(keys(5, 1, 2, 3), 7, (4, 50), 0.5)
+    others = [keep_mask(keys(5, *key), 7, (4, 50), 0.5) for key in ((2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1))]
+    others.append(keep_mask(keys(5, 1, 2, 3), 8, (4, 50), 0.5))
+    others.append(reference.roll(1, dims=0))
+    for other in others:
+        assert abs(correlation(reference.double(), other.double())) < 0.1
+    assert torch.equal(keep_mask(keys(5, 1, 2, 3), 7, (4, 50), 0.5), reference)
+
+
+def test_neither_padding_nor_neighbours_change_a_mask() -> None:
+    short = keep_mask(text_keys((0, 1), [4, 9], CPU), 2, (5, 6), 0.5)
+    long = keep_mask(text_keys((0, 1), [9, 1, 4], CPU), 2, (11, 6), 0.5)
+    assert torch.equal(short[0], long[2, :5])
+    assert torch.equal(short[1], long[0, :5])
+
+
+def test_a_layer_scales_what_it_keeps() -> None:
+    model = nn.Sequential(nn.Dropout(0.25), nn.Dropout(0.25))
+    key_dropout(model)
+    first, second = model
+    assert isinstance(first, RowDropout)
+    x = torch.ones(3, 4, 100)
+    with texts(keys(3)):
+        assert first(x).unique().tolist() == pytest.approx([0.0, 4 / 3])
+        assert torch.equal(first(x), first(x))
+        assert not torch.equal(first(x), second(x))
+        model.eval()
+        assert torch.equal(first(x), x)
+    model.train()
+    assert not torch.equal(first(x), first(x))  # without keys a plain layer
+
+
+def test_gradients_pass_where_the_input_is_kept() -> None:
+    layer = nn.Sequential(nn.Dropout(0.5))
+    key_dropout(layer)
+    x = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
+
+    def dropped(values: Tensor) -> Tensor:
+        with texts(keys(2)):
+            result: Tensor = layer(values)
+        return result
+
+    assert torch.autograd.gradcheck(dropped, (x,))
+
+
+def test_an_input_without_a_row_for_each_text_is_dropped_as_ever() -> None:
+    layer = nn.Sequential(nn.Dropout(0.5))
+    key_dropout(layer)
+    with texts(keys(2)):
+        torch.manual_seed(0)
+        found = layer(torch.ones(7, 50))
+    torch.manual_seed(0)
+    assert torch.equal(found, nn.functional.dropout(torch.ones(7, 50), 0.5))
