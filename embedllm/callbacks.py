@@ -10,11 +10,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm
 
+from embedllm.checkpoint import CHECKPOINT
 from embedllm.errors import Interrupted
 from embedllm.module import EmbedderModule
 from embedllm.tracking import Tracker
-
-CHECKPOINT = "last.ckpt"
 
 
 class ProgressBar(Callback):
@@ -63,7 +62,7 @@ class Checkpoints(Callback):
     """Write ``last.ckpt`` every so many steps, at the end, and when SIGINT or SIGTERM asks to stop.
 
     A signal takes effect after the step that is running, so the checkpoint always holds whole steps; a second SIGINT
-    ends the process at once. The file is replaced in one stroke: a kill leaves the old one or the new one.
+    ends the process at once.
 
     Args:
         folder: of the checkpoint.
@@ -108,18 +107,12 @@ class Checkpoints(Callback):
         due = done == trainer.max_steps or (self.every is not None and done % self.every == 0)
         if due or self.signal is not None:
             self.save(trainer)
-        if self.signal is not None and done < trainer.max_steps:
+        if self.signal is not None:
             raise Interrupted(self.signal)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the step that was just made."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{CHECKPOINT}.tmp"
-        try:
-            trainer.save_checkpoint(temporary)
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        trainer.save_checkpoint(self.path)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""

@@ -184,7 +184,6 @@ LOWEST = {
     "trainer.batch_size": 2,
     "trainer.accumulate": 1,
     "trainer.warmup": 0,
-    "trainer.clip": 0,
     "trainer.checkpoint_every": 1,
     "trainer.devices": 1,
     "trainer.eval_every": 1,

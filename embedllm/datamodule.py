@@ -95,7 +95,9 @@ class PairPools(Dataset[StepBatch]):
         labels = None
         if pairs[0].label is not None:
             labels = torch.tensor([self.classes[str(pair.label)] for pair in pairs])
-        return Pool(rows[:count], rows[count : 2 * count], rows[2 * count :], labels)
+        first = {text: number for number, text in reversed(list(enumerate(texts)))}
+        ids = torch.tensor([first[text] for text in texts])
+        return Pool(rows[:count], rows[count : 2 * count], rows[2 * count :], labels, ids)
 
 
 class RemainingSteps(Sampler[int]):

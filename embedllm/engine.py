@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
-from embedllm.row_dropout import key_dropout, text_keys, texts
+from embedllm.row_dropout import key_dropout, keyed_by, text_keys
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
@@ -32,6 +32,8 @@ class Pool:
     """Hard negatives of all anchors, in any number."""
     labels: Tensor | None = None
     """(B,) classes; pairs of one class are not each other's negatives."""
+    texts: Tensor | None = None
+    """(2B + M,) integers, equal for equal texts: anchors, positives, negatives."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class ContrastiveStep:
 
     Args:
         embedder: the model; dropout is on if it is in training mode.
-        loss: ``(anchors, positives, labels=..., negatives=...) -> scalar``.
+        loss: ``(anchors, positives, labels=..., negatives=..., texts=...) -> scalar``.
         micro_batch_tokens: tokens of one micro-batch, padding included; a longer text is one of its own.
         grad_cache: run the micro-batches twice instead of keeping the graphs of all.
         autocast: dtype of the forward pass where it is not that of the weights; None: no autocast.
@@ -98,7 +100,7 @@ class ContrastiveStep:
         device = self.embedder.device
         _seed((*key, batch[0]), device)  # of what draws by itself, as dropout inside attention does
         autocast = torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
-        with texts(text_keys(key, batch, device)), autocast:
+        with keyed_by(text_keys(key, batch, device)), autocast:
             vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]))
         return vectors
 
@@ -112,8 +114,9 @@ class ContrastiveStep:
         ordered.requires_grad_()
         pairs = len(pool.anchors)
         anchors, positives, negatives = ordered[:pairs], ordered[pairs : 2 * pairs], ordered[2 * pairs :]
-        labels = None if pool.labels is None else pool.labels.to(vectors.device)
-        loss = self.loss(anchors, positives, labels=labels, negatives=negatives if len(negatives) else None)
+        labels, texts = (None if ids is None else ids.to(vectors.device) for ids in (pool.labels, pool.texts))
+        hard = negatives if len(negatives) else None
+        loss = self.loss(anchors, positives, labels=labels, negatives=hard, texts=texts)
         (loss * scale).backward()
         gradients = torch.zeros_like(ordered) if ordered.grad is None else ordered.grad
         return float(loss.detach()), gradients

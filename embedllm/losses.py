@@ -41,6 +41,7 @@ class InfoNCE(nn.Module):
         labels: Tensor | None = None,
         *,
         negatives: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> Tensor:
         """Return the mean loss over the anchors, a scalar.
 
@@ -51,6 +52,8 @@ class InfoNCE(nn.Module):
             labels: (N,) integer classes of the pairs in the pool. Pairs of one class are not each other's negatives.
             negatives: (..., D) hard negatives, as (B, K, D) or flat (M, D). Every anchor is ranked against all of
                 them; the positives' direction does not see them.
+            texts: (2N + M,) integers, equal for equal texts: of the anchors of the pool, its positives and the hard
+                negatives. A text is no negative of itself, nor is anything that another row calls its positive.
 
         Raises:
             ValueError: if the shapes do not fit together.
@@ -60,8 +63,14 @@ class InfoNCE(nn.Module):
             anchors, positives = _unit(anchors), _unit(positives)
             own = torch.arange(len(anchors), device=anchors.device) + offset  # (B,)
             cosines = anchors @ positives.T  # (B, N)
-            ignored = _same_label(labels, own) if labels is not None else torch.zeros_like(cosines, dtype=torch.bool)
-            loss = self._rank(cosines, own, ignored, _extra(anchors, negatives))
+            ignored = torch.zeros_like(cosines, dtype=torch.bool)
+            if labels is not None:
+                ignored |= _same_label(labels, own)
+            extra = _extra(anchors, negatives)
+            if texts is not None:
+                ignored |= _same_text(texts, own, len(positives))
+                extra = _without_own(extra, texts, own, len(positives))
+            loss = self._rank(cosines, own, ignored, extra)
             if self.symmetric:
                 loss = (loss + self._rank(cosines.T, own, ignored.T)) / 2
         return loss
@@ -94,6 +103,23 @@ def _same_label(labels: Tensor, own: Tensor) -> Tensor:
     """Mark the other pairs of each anchor's class, (B, N) bool; never the anchor's own pair."""
     same = labels[own].unsqueeze(1) == labels.unsqueeze(0)
     return same.scatter(1, own.unsqueeze(1), False)
+
+
+def _same_text(texts: Tensor, own: Tensor, pool: int) -> Tensor:
+    """Mark the pairs that share a text with each anchor's pair, (B, N) bool; never the anchor's own pair."""
+    anchors, positives = texts[:pool], texts[pool : 2 * pool]
+    anchor, positive = anchors[own].unsqueeze(1), positives[own].unsqueeze(1)  # (B, 1)
+    same = (positives == positive) | (positives == anchor) | (anchors == anchor)
+    return same.scatter(1, own.unsqueeze(1), False)
+
+
+def _without_own(extra: Tensor | None, texts: Tensor, own: Tensor, pool: int) -> Tensor | None:
+    """Leave out the hard negatives that are the text or the positive of an anchor, (B, M)."""
+    if extra is None:
+        return None
+    negatives = texts[2 * pool :]
+    same = (negatives == texts[own].unsqueeze(1)) | (negatives == texts[pool + own].unsqueeze(1))
+    return extra.masked_fill(same, -math.inf)
 
 
 def _extra(anchors: Tensor, negatives: Tensor | None) -> Tensor | None:

@@ -90,7 +90,7 @@ class EmbedderModule(LightningModule):
         norm = self._gradient_norm(number)
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
-            raise NonFiniteError(f"step {number}: {what}", number, batch.pairs)
+            raise NonFiniteError(f"step {number}: {what}{self._cause(batch)}", number, batch.pairs)
         rate = self.schedule(number)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate
@@ -98,12 +98,27 @@ class EmbedderModule(LightningModule):
         self._count(batch, reports, time.perf_counter() - begin)
         self.last = {"train/loss": loss, "train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]}
 
+    def _cause(self, batch: StepBatch) -> str:
+        """Return what is the first not to be finite: a weight, the vector of a text, or a gradient."""
+        for name, parameter in self.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return f", as the weight {name!r} is not finite (is optimizer.lr too high?)"
+        texts = dict.fromkeys(text for pairs in batch.pairs for pair in pairs for text in (pair.anchor, pair.positive))
+        vectors = self.embedder.eval().encode(list(texts))
+        bad = [text for text, vector in zip(texts, vectors, strict=True) if not math.isfinite(float(vector.sum()))]
+        if bad:
+            return f", as the vector of {bad[0][:60]!r} is not finite"
+        names = [
+            name for name, p in self.trainable().items() if p.grad is not None and not torch.isfinite(p.grad).all()
+        ]
+        return f", as the gradient of {names[0]!r} is not finite" if names else ""
+
     def _gradient_norm(self, number: int) -> float:
         parameters = self.trainable()
         missing = [name for name, parameter in parameters.items() if parameter.grad is None]
         if number == 0 and missing:
             raise RuntimeError(f"no gradient reached {len(missing)} trainable tensors, among them {missing[0]}")
-        norm: Tensor = nn.utils.clip_grad_norm_(parameters.values(), self.clip or math.inf)
+        norm: Tensor = nn.utils.clip_grad_norm_(parameters.values(), math.inf if self.clip is None else self.clip)
         return float(norm)
 
     def _count(self, batch: StepBatch, reports: list[Any], seconds: float) -> None:
@@ -125,13 +140,13 @@ class EmbedderModule(LightningModule):
         checkpoint["totals"] = asdict(self.totals)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that lacks a weight or holds NaN."""
+        """Refuse a checkpoint of another model."""
         state = checkpoint["state_dict"]
         if missing := sorted(set(self.trainable()) ^ set(state)):
-            raise InputError(f"the checkpoint does not fit the model: {missing[0]!r} is in one of them only")
-        bad = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
-        if bad:
-            raise InputError(f"the checkpoint holds NaN or infinity in {bad[0]!r}; remove the checkpoint to start anew")
+            raise InputError(
+                f"checkpoint: it does not fit the model, as {missing[0]!r} is in one of them only; remove the folder "
+                "checkpoints of the run to start the training anew"
+            )
         self.totals = TrainingTotals(**checkpoint["totals"])
 
 

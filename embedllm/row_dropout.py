@@ -26,7 +26,7 @@ _ROWS: ContextVar[Tensor | None] = ContextVar("rows", default=None)
 
 
 class RowDropout(nn.Dropout):
-    """A dropout layer whose mask is keyed by text inside :func:`texts`; elsewhere it is a plain one."""
+    """A dropout layer whose mask is keyed by text inside :func:`keyed_by`; elsewhere it is a plain one."""
 
     number: int
     """Of the layer in its model."""
@@ -56,7 +56,7 @@ def key_dropout(model: nn.Module) -> None:
 
 
 @contextmanager
-def texts(keys: Tensor) -> Iterator[None]:
+def keyed_by(keys: Tensor) -> Iterator[None]:
     """Key the dropout of the texts that are computed inside.
 
     Args:

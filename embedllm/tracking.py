@@ -5,6 +5,7 @@ A logger that fails (no network, a service that is down) is dropped with a warni
 
 import csv
 import inspect
+import io
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from hydra.utils import instantiate
 
-from embedllm.runs import RunFolder
+from embedllm.runs import RunFolder, replace_text
 from embedllm.targets import locate
 
 log = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ class Tracker:
     def keep(self, wanted: Callable[[int, str], bool]) -> None:
         """Drop the rows of an earlier attempt whose step and metric are not ``wanted``."""
         rows = [row for row in self._rows() if wanted(int(row[0]), row[1])]
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([["step", "metric", "value"], *rows])
+        text = io.StringIO()
+        csv.writer(text).writerows([["step", "metric", "value"], *rows])
+        replace_text(self.path, text.getvalue())
 
     def _rows(self) -> list[list[str]]:
         if not self.path.exists():

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import random
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,9 +14,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 from embedllm.backbone import resolve_dtype
-from embedllm.callbacks import CHECKPOINT, Checkpoints, LogMetrics, ProgressBar
-from embedllm.data.augment import Augmenter
-from embedllm.data.tables import PairTable
+from embedllm.callbacks import Checkpoints, LogMetrics, ProgressBar
+from embedllm.checkpoint import CHECKPOINT, WholeCheckpointIO
+from embedllm.data.augment import Augmenter, Identity
+from embedllm.data.tables import LabelTable, PairTable
 from embedllm.datamodule import PairDataModule, PairPools
 from embedllm.embedder import Embedder
 from embedllm.engine import ContrastiveStep
@@ -54,12 +57,25 @@ class TrainingPlan:
 def check_plan(plan: TrainingPlan) -> None:
     """Raise an InputError for a setting that the training would refuse."""
     warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
+    if plan.clip is not None and plan.clip <= 0:
+        raise InputError(f"trainer.clip: {plan.clip} is not a positive number; null clips nothing")
     if plan.precision not in PRECISIONS:
         raise InputError(f"trainer.precision: {plan.precision!r} is not one of {', '.join(PRECISIONS)}")
 
 
 def make_pools(table: PairTable, embedder: Embedder, plan: TrainingPlan, augment: Augmenter | None) -> PairPools:
-    """Return the batches of the whole run; which texts they hold is decided by the seed alone."""
+    """Return the batches of the whole run; which texts they hold is decided by the seed alone.
+
+    Raises:
+        InputError: the two texts of a pair would have one vector.
+    """
+    _check_views(table, embedder, augment)
+    if plan.accumulate > 1:
+        log.info(
+            "trainer.accumulate: %d pools make a step, and pairs of two pools do not compete: %d pairs in each loss",
+            plan.accumulate,
+            plan.batch_size,
+        )
     return PairPools(
         table,
         embedder.tokenize,
@@ -69,6 +85,21 @@ def make_pools(table: PairTable, embedder: Embedder, plan: TrainingPlan, augment
         seed=plan.seed,
         max_steps=plan.max_steps,
     )
+
+
+def _check_views(table: PairTable, embedder: Embedder, augment: Augmenter | None) -> None:
+    """Raise if positives are their anchors and no dropout tells them apart; warn of pools of one class."""
+    alike = not isinstance(table, LabelTable) and (augment is None or isinstance(augment, Identity))
+    dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in embedder.modules())
+    if alike and not dropout and all(pair.anchor == pair.positive for pair in table.pairs):
+        raise InputError(
+            "data.augment: positives are equal to their anchors, and no dropout tells the two apart; "
+            "use another augmenter, or adapter.dropout above 0"
+        )
+    labels = Counter(pair.label for pair in table.pairs if pair.label is not None)
+    share = max(labels.values(), default=0) / len(table.pairs)
+    if share > 0.5:
+        log.warning("data.label: %.0f %% of the pairs have one label, and are no negatives of each other", 100 * share)
 
 
 def make_module(
@@ -150,6 +181,7 @@ def fit(
             limit_val_batches=0,
             use_distributed_sampler=False,
             callbacks=callbacks,
+            plugins=[WholeCheckpointIO()],
         )
         resume = str(checkpoint) if checkpoint.exists() else None
         if resume:
@@ -157,8 +189,9 @@ def fit(
         try:
             trainer.fit(module, datamodule=PairDataModule(pools), ckpt_path=resume, weights_only=True)
         except NonFiniteError as error:
-            replace_text(run.path / "bad_batch.json", json.dumps(error.pairs, indent=1, ensure_ascii=False))
-            raise
+            path = run.path / "bad_batch.json"
+            replace_text(path, json.dumps(error.pairs, indent=1, ensure_ascii=False))
+            raise NonFiniteError(f"{error}; the texts of the step are in {path}", error.step, error.pairs) from error
     if dev is None:
         return report(module)
     if module.totals.steps == plan.max_steps:  # resumed at its last step, Lightning calls no callback
@@ -193,8 +226,9 @@ def _put(module: EmbedderModule, weights: Weights) -> None:
 
 
 def truncated_share(embedder: Embedder, table: PairTable, sample: int = 1_000) -> float:
-    """Return the share of the first texts of ``table`` that are longer than the model reads."""
-    texts = [text for pair in table.pairs[:sample] for text in {pair.anchor, pair.positive}]
+    """Return the share of the texts of a random sample of pairs that are longer than the model reads."""
+    pairs = random.Random(0).sample(table.pairs, min(sample, len(table.pairs)))
+    texts = [text for pair in pairs for text in {pair.anchor, pair.positive, *pair.negatives}]
     rows = embedder.prompt.tokenizer(texts, return_attention_mask=False, verbose=False).input_ids
     return sum(len(row) > embedder.spec.max_length for row in rows) / len(rows)
 

@@ -10,7 +10,7 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
 from embedllm.fused_lora import FusedLoraLinear, LoraProduct, fuse
-from embedllm.row_dropout import key_dropout, text_keys, texts
+from embedllm.row_dropout import key_dropout, keyed_by, text_keys
 
 
 def adapted(bias: bool = True, **settings: Any) -> nn.Module:
@@ -94,7 +94,7 @@ def test_keyed_dropout_is_that_of_pefts_layer() -> None:
     model = adapted(lora_dropout=0.4).train()
     key_dropout(model)
     x = torch.randn(3, 5, 6, dtype=torch.float64)
-    with texts(text_keys((1, 2), [0, 1, 2], torch.device("cpu"))):
+    with keyed_by(text_keys((1, 2), [0, 1, 2], torch.device("cpu"))):
         for ours, theirs in zip(values(fused(model), x), values(model, x), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 

@@ -20,6 +20,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "eval",
         "tracking",
         "engine",
+        "checkpoint",
         "datamodule",
         "selection",
         "module",
@@ -39,7 +40,7 @@ ONLY_IN = {
     "mteb": {"eval"},
     "wandb": {"tracking"},
     "sentence_transformers": {"export", "eval"},
-    "lightning": {"module", "datamodule", "callbacks", "mteb_callback", "training"},
+    "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
     "hydra": {"train", "recipe", "tracking", "hydra_errors"},
     "omegaconf": {"train", "config", "hydra_errors"},
 }

@@ -140,3 +140,43 @@ def test_shapes_that_do_not_fit_are_refused():
         InfoNCE()(vectors(2), vectors(4))
     with pytest.raises(ValueError, match="one entry for each of 4 positives"):
         InfoNCE(symmetric=False)(vectors(2), vectors(4), labels=torch.arange(2))
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_equal_texts_are_no_negatives(symmetric):
+    """Against a loop over the texts themselves."""
+    anchors, positives, negatives = vectors(5), vectors(5, seed=1), vectors(4, seed=2)
+    texts = ["a", "b", "a", "d", "e"], ["p", "q", "r", "q", "a"], ["p", "z", "b", "q"]
+    numbers = {text: number for number, text in enumerate(sorted({text for column in texts for text in column}))}
+    ids = torch.tensor([numbers[text] for column in texts for text in column])
+    loss = InfoNCE(0.3, symmetric)(anchors, positives, negatives=negatives, texts=ids)
+
+    def unit(rows):
+        return (rows / rows.norm(dim=1, keepdim=True)).tolist()
+
+    def cosine(one, other):
+        return sum(x * y for x, y in zip(one, other, strict=True)) / 0.3
+
+    a, p, n = unit(anchors), unit(positives), unit(negatives)
+
+    def differ(i, j):
+        same = texts[0][i] == texts[0][j] or texts[1][j] in (texts[0][i], texts[1][i])
+        return i == j or not same
+
+    forward, back = [], []
+    for i in range(5):
+        kept = [j for j in range(5) if differ(i, j)]
+        hard = [k for k in range(4) if texts[2][k] not in (texts[0][i], texts[1][i])]
+        logits = [cosine(a[i], p[j]) for j in kept] + [cosine(a[i], n[k]) for k in hard]
+        forward.append(picked(logits, kept.index(i)))
+        kept = [j for j in range(5) if differ(j, i)]
+        back.append(picked([cosine(a[j], p[i]) for j in kept], kept.index(i)))
+    expected = (sum(forward) + sum(back)) / 10 if symmetric else sum(forward) / 5
+    assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_different_texts_change_nothing():
+    batch = vectors(4), vectors(4, seed=1)
+    negatives = vectors(6, seed=2)
+    expected = InfoNCE(0.1)(*batch, negatives=negatives)
+    assert torch.equal(InfoNCE(0.1)(*batch, negatives=negatives, texts=torch.arange(14)), expected)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, text_keys, texts
+from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, keyed_by, text_keys
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def test_a_layer_scales_what_it_keeps() -> None:
     first, second = model
     assert isinstance(first, RowDropout)
     x = torch.ones(3, 4, 100)
-    with texts(keys(3)):
+    with keyed_by(keys(3)):
         assert first(x).unique().tolist() == pytest.approx([0.0, 4 / 3])
         assert torch.equal(first(x), first(x))
         assert not torch.equal(first(x), second(x))
@@ -79,7 +79,7 @@ def test_gradients_pass_where_the_input_is_kept() -> None:
     x = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
 
     def dropped(values: Tensor) -> Tensor:
-        with texts(keys(2)):
+        with keyed_by(keys(2)):
             result: Tensor = layer(values)
         return result
 
@@ -89,7 +89,7 @@ def test_gradients_pass_where_the_input_is_kept() -> None:
 def test_an_input_without_a_row_for_each_text_is_dropped_as_ever() -> None:
     layer = nn.Sequential(nn.Dropout(0.5))
     key_dropout(layer)
-    with texts(keys(2)):
+    with keyed_by(keys(2)):
         torch.manual_seed(0)
         found = layer(torch.ones(7, 50))
     torch.manual_seed(0)

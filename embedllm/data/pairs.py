@@ -53,7 +53,9 @@ def read_pairs(
     wanted = [column for column in (anchor, positive, label, *negatives) if column is not None]
     name = str(path)
     table = open_source(name, wanted)
-    columns = _Columns(anchor, _find_positive(name, table, positive, label is not None or augmented), label, negatives)
+    columns = _Columns(
+        anchor, _find_positive(name, table, anchor, positive, label is not None or augmented), label, negatives
+    )
     _require(name, table, columns)
     pairs, summary = _collect(name, table, columns, max_pairs)
     _check_views(name, columns, pairs, augmented)
@@ -72,16 +74,29 @@ class _Columns(NamedTuple):
     negatives: tuple[Column, ...]
 
 
-def _find_positive(name: str, table: Table, positive: Column | None, optional: bool) -> Column | None:
+def _find_positive(name: str, table: Table, anchor: Column, positive: Column | None, optional: bool) -> Column | None:
     """Return the column of positives, or None for a source of single texts."""
     if positive in table.columns:
         return positive
     if positive not in (None, DEFAULT_POSITIVE):
         raise _missing(name, table, "data.positive", positive)
+    if positive is not None and isinstance(anchor, int) and len(table.columns) > 1:
+        raise InputError(
+            f"data.positive: {positive!r} is a name, but data.anchor={anchor} is a position, as there is no header; "
+            "give a position, or null if there are no positives"
+        )
     if not optional:
         raise InputError(
             f"data.positive: no column {positive or DEFAULT_POSITIVE!r} in {name!r} (it has {_listed(table)}), "
             "and single texts need data.augment or data.label to make positives"
+        )
+    others = [str(column) for column in table.columns if column != anchor]
+    if positive is not None and others:
+        logger.info(
+            "%s: no column %r (data.positive), so positives are made of the anchors; it also has %s",
+            name,
+            positive,
+            ", ".join(others),
         )
     return None
 

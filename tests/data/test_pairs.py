@@ -2,6 +2,7 @@ import csv
 import gzip
 import hashlib
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -325,3 +326,19 @@ def test_a_very_long_line_is_read(tmp_path, form):
     else:
         write_rows(path, ("anchor",), [(long,), ("short",)])
     assert [pair.anchor for pair in read_pairs(str(path), augmented=True).pairs] == [long, "short"]
+
+
+def test_a_name_beside_a_position_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\nc,d\n")
+    with pytest.raises(InputError, match="data.positive: 'positive' is a name, but data.anchor=0 is a position"):
+        read_pairs(str(path), anchor=0, augmented=True)
+    assert len(read_pairs(str(path), anchor=0, positive=None, augmented=True)) == 2
+
+
+def test_a_column_that_is_not_used_is_named(tmp_path, caplog):
+    path = tmp_path / "x.csv"
+    path.write_text("anchor,pos\nc,d\ne,f\n")
+    with caplog.at_level(logging.INFO):
+        read_pairs(str(path), augmented=True)
+    assert "no column 'positive' (data.positive), so positives are made of the anchors; it also has pos" in caplog.text
