@@ -14,6 +14,7 @@ from embedllm.data.tables import Pair
 from embedllm.datamodule import StepBatch
 from embedllm.engine import ContrastiveStep
 from embedllm.errors import InputError
+from embedllm.losses import Temperature
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[int], float]
@@ -97,6 +98,9 @@ class EmbedderModule(LightningModule):
         optimizer.step()
         self._count(batch, reports, time.perf_counter() - begin)
         self.last = {"train/loss": loss, "train/grad_norm": norm, "train/lr": optimizer.param_groups[0]["lr"]}
+        for module in self.loss.modules():
+            if isinstance(module, Temperature) and module.log is not None:
+                self.last["train/temperature"] = float(module.log.detach().exp())
 
     def _cause(self, batch: StepBatch) -> str:
         """Return what is the first not to be finite: a weight, the vector of a text, or a gradient."""

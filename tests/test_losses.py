@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from embedllm.errors import InputError
-from embedllm.losses import InfoNCE
+from embedllm.losses import AllPairsInfoNCE, InfoNCE, Matryoshka
 
 
 def vectors(rows: int, width: int = 5, seed: int = 0) -> Tensor:
@@ -180,3 +180,124 @@ def test_different_texts_change_nothing():
     negatives = vectors(6, seed=2)
     expected = InfoNCE(0.1)(*batch, negatives=negatives)
     assert torch.equal(InfoNCE(0.1)(*batch, negatives=negatives, texts=torch.arange(14)), expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("columns", [2, 3])
+def test_all_pairs_in_one_sum_equal_sentence_transformers(reverse, columns):
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    directions = ("query_to_doc", "query_to_query", "doc_to_doc", *(["doc_to_query"] if reverse else []))
+    theirs = MultipleNegativesRankingLoss(None, scale=1 / 0.07, directions=directions, partition_mode="joint")
+    embeddings = [vectors(8, 16, seed) for seed in range(columns)]
+    negatives = embeddings[2] if columns == 3 else None
+    ours = AllPairsInfoNCE(0.07, reverse)(*embeddings[:2], negatives=negatives)
+    expected = by_hand_all_pairs(embeddings, reverse)
+    assert ours.item() == pytest.approx(expected, abs=1e-12)
+    if columns == 2 and not reverse:  # theirs has hard negatives and, in reverse, the positive a second time
+        torch.testing.assert_close(ours, theirs.compute_loss_from_embeddings(embeddings, None))
+
+
+def by_hand_all_pairs(embeddings, reverse):
+    a, p, *n = ((rows / rows.norm(dim=1, keepdim=True)).tolist() for rows in embeddings)
+    losses = []
+    for i in range(len(a)):
+        others = [j for j in range(len(a)) if j != i]
+        logits = [dot(a[i], p[i]), *(dot(a[i], p[j]) for j in others)]
+        logits += [dot(a[i], a[j]) for j in others] + [dot(p[i], p[j]) for j in others]
+        logits += [dot(p[i], a[j]) for j in others if reverse] + [dot(a[i], row) for row in (n[0] if n else [])]
+        losses.append(picked([value / 0.07 for value in logits], 0))
+    return sum(losses) / len(losses)
+
+
+def dot(one, other):
+    return sum(x * y for x, y in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", [InfoNCE, AllPairsInfoNCE])
+def test_likely_false_negatives_are_left_out(kind):
+    batch = vectors(6, 3), vectors(6, 3, seed=1)
+    hard = vectors(5, 3, seed=2)
+    a, p, n = ((rows / rows.norm(dim=1, keepdim=True)).tolist() for rows in (*batch, hard))
+    others = [[j for j in range(6) if j != i] for i in range(6)]
+
+    def kept(values, own):
+        return [value / 0.2 for value in values if value <= own + 0.1]
+
+    losses, masked = [], 0
+    for i in range(6):
+        own = dot(a[i], p[i])
+        candidates = [dot(a[i], p[j]) for j in others[i]] + [dot(a[i], row) for row in n]
+        if kind is AllPairsInfoNCE:
+            candidates += [dot(a[i], a[j]) for j in others[i]] + [dot(p[i], p[j]) for j in others[i]]
+        masked += len(candidates) - len(kept(candidates, own))
+        losses.append(picked([own / 0.2, *kept(candidates, own)], 0))
+    loss = kind(0.2, False, false_negative_margin=0.1)(*batch, negatives=hard)
+    assert masked > 0
+    assert loss.item() == pytest.approx(sum(losses) / 6, abs=1e-12)
+
+
+def test_a_margin_is_taken_off_the_positive():
+    batch = vectors(4), vectors(4, seed=1)
+    a, p = ((rows / rows.norm(dim=1, keepdim=True)).tolist() for rows in batch)
+    rows = [[(dot(a[i], p[j]) - 0.3 * (i == j)) / 0.1 for j in range(4)] for i in range(4)]
+    expected = sum(picked(row, i) for i, row in enumerate(rows)) / 4
+    assert InfoNCE(0.1, False, margin=0.3)(*batch).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("loss", [InfoNCE(0.1), InfoNCE(0.1, false_negative_margin=0.0), AllPairsInfoNCE(0.1)])
+def test_a_row_whose_every_negative_is_left_out_has_loss_zero(loss):
+    anchors = vectors(4).requires_grad_()
+    hard = vectors(2, seed=3)
+    texts = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 0, 1])  # all anchors equal, all positives equal
+    value = loss(anchors, vectors(4, seed=1), negatives=hard, texts=texts)
+    value.backward()
+    assert value.item() == 0
+    assert torch.equal(anchors.grad, torch.zeros_like(anchors))
+
+
+def test_a_learned_temperature_moves_and_stays_in_its_bounds():
+    batch = vectors(8), vectors(8, seed=1)  # nothing matches: a flat softmax is best
+    loss = InfoNCE(0.05, learn_temperature=True).double()
+    assert [name for name, _ in loss.named_parameters()] == ["temperature.log"]
+    optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
+    first = loss(*batch)
+    numeric = (InfoNCE(0.05 * math.exp(1e-6))(*batch) - InfoNCE(0.05 * math.exp(-1e-6))(*batch)) / 2e-6
+    first.backward()
+    assert loss.temperature.log.grad.item() == pytest.approx(numeric.item(), rel=1e-6)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(*batch).backward()
+        optimizer.step()
+    assert 0.05 < loss.temperature().item() <= 1.0
+    assert loss(*batch) < first
+
+
+def test_matryoshka_is_the_mean_over_its_widths():
+    batch = vectors(6, 16), vectors(6, 16, seed=1)
+    hard, texts = vectors(3, 16, seed=2), torch.arange(15)
+    inner = InfoNCE(0.1)
+    loss = Matryoshka(inner, [4, 16], [1.0, 3.0])(*batch, negatives=hard, texts=texts)
+    parts = [inner(*(rows[:, :w] for rows in batch), negatives=hard[:, :w], texts=texts) for w in (4, 16)]
+    torch.testing.assert_close(loss, (parts[0] + 3 * parts[1]) / 4)
+
+
+@pytest.mark.parametrize(
+    ("build", "sentence"),
+    [
+        (lambda: InfoNCE(0.0), "loss.temperature: 0.0 is not a positive number"),
+        (lambda: InfoNCE(2.0, learn_temperature=True), "loss.temperature: 2.0 cannot be learned; it must be from"),
+        (lambda: InfoNCE(margin=-1), "loss.margin: -1 is no difference of cosines"),
+        (lambda: AllPairsInfoNCE(false_negative_margin=2.0), "loss.false_negative_margin: 2.0 is no difference"),
+        (lambda: Matryoshka(InfoNCE(), []), r"loss.widths: \[\] is not a list"),
+        (lambda: Matryoshka(InfoNCE(), [4, 4]), r"loss.widths: \[4, 4\] is not a list"),
+        (lambda: Matryoshka(InfoNCE(), [4, 8], [1.0]), r"loss.weights: \[1.0\] is not one positive number for each"),
+        (
+            lambda: Matryoshka(InfoNCE(), [4, 8])(vectors(2), vectors(2)),
+            "loss.widths: 8 is more than the 5 of a vector",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(build, sentence):
+    with pytest.raises(InputError, match=sentence):
+        build()

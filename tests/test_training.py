@@ -314,3 +314,27 @@ def test_micro_batches_are_no_part_of_the_result(
         load_file(only_run(tmp_path / str(t)) / "model" / "adapter" / "adapter_model.safetensors") for t in (40, 10_000)
     )
     assert all(torch.allclose(one[name], other[name], atol=2e-5) for name in one)
+
+
+def test_a_learned_temperature_is_trained_logged_and_resumed(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedllm.module import EmbedderModule
+
+    learned = "loss.learn_temperature=true"
+    assert train(settings, tmp_path / "whole", monkeypatch, learned) == 0
+    count = EmbedderModule._count
+
+    def count_and_signal(self: EmbedderModule, *arguments: Any) -> None:
+        count(self, *arguments)
+        if self.totals.steps == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbedderModule, "_count", count_and_signal)
+        assert train(settings, tmp_path / "cut", monkeypatch, learned) == 128 + signal.SIGTERM
+    assert train(settings, tmp_path / "cut", monkeypatch, learned) == 0
+    whole, cut = (only_run(tmp_path / runs) for runs in ("whole", "cut"))
+    assert metrics(cut) == metrics(whole)
+    temperatures = [float(row[2]) for row in metrics(whole) if row[1] == "train/temperature"]
+    assert len(set(temperatures)) == STEPS
