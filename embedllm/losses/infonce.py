@@ -39,15 +39,15 @@ class InfoNCE(nn.Module):
         self,
         temperature: float = 0.1,
         symmetric: bool = True,
-        learn_temperature: bool = False,
-        margin: float = 0.0,
+        learn_temperature: bool | None = None,
+        margin: float | None = None,
         false_negative_margin: float | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("margin", margin), ("false_negative_margin", false_negative_margin)):
             if value is not None and not 0 <= value < 2:
                 raise InputError(f"loss.{name}: {value!r} is no difference of cosines; it must be from 0 to below 2")
-        self.temperature = Temperature(temperature, learn_temperature)
+        self.temperature = Temperature(temperature, bool(learn_temperature))
         self.symmetric, self.margin, self.false_negative_margin = symmetric, margin, false_negative_margin
 
     def forward(
@@ -157,8 +157,8 @@ class AllPairsInfoNCE(InfoNCE):
         self,
         temperature: float = 0.1,
         reverse: bool = True,
-        learn_temperature: bool = False,
-        margin: float = 0.0,
+        learn_temperature: bool | None = None,
+        margin: float | None = None,
         false_negative_margin: float | None = None,
     ) -> None:
         super().__init__(temperature, True, learn_temperature, margin, false_negative_margin)
