@@ -4,6 +4,7 @@ A folder is written under another name and moved into place, so a half-written o
 """
 
 import copy
+import hashlib
 import json
 import os
 import shutil
@@ -15,15 +16,21 @@ from typing import Any, NamedTuple
 import torch
 from huggingface_hub import load_torch_model, save_torch_state_dict
 from peft import PeftModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from embedllm.data.digest import file_digest
 from embedllm.errors import InputError
-from embedllm.lora import CONFIG, WEIGHTS, read_lora, write_lora
+from embedllm.lora import CONFIG, WEIGHTS, check_finite, read_lora, write_lora
+from embedllm.runs import apply_umask
 
 ADAPTER, BACKBONE = "adapter", "backbone"
 FULL = "full"
+
+ASIDE = ("base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout", "peft_version")
+"""Settings of ``adapter_config.json`` that say nothing about vectors, or that are replaced by ours."""
 
 
 class Stored(NamedTuple):
@@ -52,6 +59,20 @@ def stored_adapter(path: str | Path) -> Stored:
     raise InputError(f"adapter.path: {str(path)!r} holds no adapter; give a run, a saved model or a PEFT folder")
 
 
+def adapter_identity(path: str | Path) -> list[str]:
+    """Return the SHA-256 of each file of weights and, for LoRA, of the settings that say what the weights do.
+
+    Raises:
+        InputError: there are none, or they are of a kind that is not loaded.
+    """
+    stored = stored_adapter(path)
+    digests = [file_digest(file) for file in sorted(stored.folder.glob("*.safetensors"))]
+    if stored.kind == FULL:
+        return digests
+    decides = {name: value for name, value in lora_settings(stored.folder).items() if name not in ASIDE}
+    return [*digests, hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()]
+
+
 def lora_settings(folder: Path) -> dict[str, Any]:
     """Return what ``adapter_config.json`` says."""
     try:
@@ -74,6 +95,7 @@ def save_adapter(model: nn.Module, folder: Path, *, base: str) -> None:
             write_lora(model, temporary, base)
         else:
             _write_backbone(model, temporary)
+        apply_umask(temporary)
     shutil.rmtree(folder / other, ignore_errors=True)
 
 
@@ -92,14 +114,33 @@ def read_full(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Replace all weights of ``model``, in float32, by those in ``folder``.
 
     Raises:
-        InputError: they do not fit the model exactly.
+        InputError: they do not fit the model exactly, or are not finite.
     """
+    for file in sorted(folder.glob("*.safetensors")):
+        check_finite(load_file(file), file)
     try:
         load_torch_model(model.float(), folder, strict=True)
     except (RuntimeError, SafetensorError) as error:
         sentence = " ".join(str(error).split())[:200].rstrip(".")
         raise InputError(f"adapter.path: {str(folder)!r} does not fit the model ({sentence})") from error
     return model
+
+
+def weight_shapes(folder: Path) -> dict[str, list[int]]:
+    """Return the shapes of the weights in the safetensors files of a folder, which are not read.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as opened:
+                names = opened.keys()
+                shapes |= {name: list(opened.get_slice(name).get_shape()) for name in names}
+        except SafetensorError as error:
+            raise InputError(f"adapter.path: {str(file)!r} cannot be read ({error})") from error
+    return shapes
 
 
 def _lora_kind(folder: Path) -> str:

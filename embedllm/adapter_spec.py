@@ -1,18 +1,26 @@
 """Which weights are trained and how: the settings of the ``adapter`` group, and their checks before weights load."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import AutoModel, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from embedllm.adapter_files import FULL, lora_settings, stored_adapter
+from embedllm.adapter_files import FULL, lora_settings, stored_adapter, weight_shapes
+from embedllm.data.digest import file_digest
 from embedllm.decoder import blocks
+from embedllm.decoder_config import adapted_config
 from embedllm.errors import InputError
+from embedllm.lora import misfit
+from embedllm.model_cache import MANIFEST, cache_folder
+from embedllm.model_source import EMBEDDED
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +65,8 @@ def check_adapter(spec: AdapterSpec, config: PreTrainedConfig, *, layers: int | 
     quantization_config(spec)
     if spec.path is not None:
         _check_path(spec.kind, spec.path)
+        check = _check_full if spec.kind == FULL else _check_base
+        check(stored_adapter(spec.path).folder, config, layers)
     if spec.target_modules is not None:
         check_target_modules(spec.target_modules, _skeleton(config))
 
@@ -151,6 +161,85 @@ def _check_path(kind: str, path: str) -> None:
     found = stored_adapter(path).kind
     if found != {"qlora": "lora"}.get(kind, kind):
         raise InputError(f"adapter.kind: {kind!r}, but adapter.path {path!r} holds the result of {found!r}")
+
+
+def _check_base(folder: Path, config: PreTrainedConfig, layers: int | None) -> None:
+    """Raise unless the adapter in ``folder`` fits a model, and was trained on the same as far as that can be told."""
+    base, model = lora_settings(folder).get("base_model_name_or_path"), _model_name(config)
+    reason = misfit(folder, _skeleton(adapted_config(config, layers, "causal")))
+    if reason is not None:
+        raise InputError(
+            f"adapter.path: {str(folder)!r}, trained on {base!r}, does not fit the model {model!r} ({reason})"
+        )
+    same = same_model(str(base or ""), model)
+    if same is None:
+        known = base or "a model that it does not name"
+        log.warning("adapter.path: %s was trained on %s; that %s is the same cannot be told", folder, known, model)
+    elif not same:
+        raise InputError(
+            f"adapter.path: {str(folder)!r} was trained on {base!r}, whose weights are not those of model.name "
+            f"{model!r}; use model.name={base}"
+        )
+
+
+def _check_full(folder: Path, config: PreTrainedConfig, layers: int | None) -> None:
+    """Raise unless the weights in ``folder`` have the shapes of those of a model; what is missing shows later."""
+    expected = {
+        name: list(weight.shape)
+        for name, weight in _skeleton(adapted_config(config, layers, "causal")).state_dict().items()
+    }
+    found = weight_shapes(folder)
+    wrong = sorted(name for name, shape in found.items() if expected.get(name) != shape)
+    if wrong:
+        raise InputError(
+            f"adapter.path: {str(folder)!r} does not fit the model {_model_name(config)!r} ({len(wrong)} weights are "
+            f"left over or of another shape, such as {wrong[0]})"
+        )
+
+
+def same_model(one: str, other: str) -> bool | None:
+    """Return whether two names are of models with equal weights; None if that cannot be told on this machine."""
+    if one == other:
+        return True
+    if one.startswith(EMBEDDED) and other.startswith(EMBEDDED):
+        return False
+    first, second = _weight_files(one), _weight_files(other)
+    if not first or not second or first[0].suffix != second[0].suffix:  # GGUF, and perhaps what was made of it
+        return None
+    if [file.resolve() for file in first] == [file.resolve() for file in second]:
+        return True
+    if [file.stat().st_size for file in first] != [file.stat().st_size for file in second]:
+        return False
+    return [file_digest(file) for file in first] == [file_digest(file) for file in second]
+
+
+def _weight_files(name: str) -> list[Path]:
+    """Return the files of a model's weights, in order; none if they are not on this machine."""
+    path = cache_folder() / name.removeprefix(EMBEDDED) if name.startswith(EMBEDDED) else Path(name).expanduser()
+    if name and path.is_file():
+        return [path]
+    folder = path if name and path.is_dir() else _hub_folder(name)
+    return [] if folder is None else sorted(folder.glob("*.safetensors"))
+
+
+def _hub_folder(name: str) -> Path | None:
+    """Return the folder that a model of the Hub was fetched into; None if it was not."""
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except ValueError:  # no name of the Hub
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _model_name(config: PreTrainedConfig) -> str:
+    """Return the name of the model that ``config`` is of, as it is saved with an adapter."""
+    folder = Path(config.name_or_path).expanduser()
+    if not folder.is_dir():
+        return str(config.name_or_path)
+    if folder.parent != cache_folder():
+        return str(folder.resolve())
+    made_of = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["source"]
+    return str(made_of.get("path", f"{EMBEDDED}{folder.name}"))
 
 
 def _skeleton(config: PreTrainedConfig) -> PreTrainedModel:

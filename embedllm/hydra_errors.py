@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -36,6 +37,29 @@ def explain(error: Exception, settings: Sequence[str]) -> str:
     given = re.search(r"Error merging override (\S+?)=(.*)", str(error))
     found = f"{given.group(2)!r} " if given else ""
     return f"{name}: {found}{_reason(text)}" if name else text
+
+
+def explain_value(error: ValueError, given: Sequence[str], groups: Path) -> str:
+    """Return one sentence for a ValueError that Hydra raises about the command line.
+
+    Args:
+        error: what was raised.
+        given: the words of the command line.
+        groups: the folder that has a folder of options for each group.
+    """
+    if "Config group override must be a string or a list" in str(error):
+        for word in given:
+            group, _, value = word.partition("=")
+            if "null" in value.split(",") and (groups / group).is_dir():
+                return _no_option(group, sorted(path.stem for path in (groups / group).glob("*.yaml")))
+    words = ", ".join(word for word in given if not word.startswith("-"))
+    return f"{str(error).splitlines()[0]} (given: {words})"
+
+
+def _no_option(group: str, options: Sequence[str]) -> str:
+    parent, _, name = group.rpartition("/")
+    hint = f"write {parent}.{name}=null to have none" if parent else "leave it out for the default"
+    return f"{group}: null is no option; {hint}, or choose one of: {', '.join(options)}"
 
 
 def _missing_option(error: MissingConfigException) -> str:

@@ -64,8 +64,11 @@ def dry_run(config: Config) -> str:
     if config.trainer.max_steps == 0:
         raise InputError("dry_run: true, but trainer.max_steps is 0, so there is nothing to estimate")
     check_training(config)
+    parts = plan_embedder(config)
+    if config.export:
+        _check_export(parts)
     table = build_table(config)
-    embedder = build_embedder(plan_embedder(config), config)
+    embedder = build_embedder(parts, config)
 
     from embedllm.estimate import estimate
     from embedllm.training import make_pools
@@ -78,8 +81,14 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     """Make a run, or what is missing of it, and return its result.
 
     Raises:
-        InputError: before any weights are loaded, if a setting or an input is wrong.
+        InputError: before any weights are loaded, if a setting or an input is wrong or another process is at work on
+            the run.
     """
+    with folder.locked():
+        return finished(config, folder) or _run(config, plain, choices, folder)
+
+
+def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
     for group in ("pooling", "loss", "optimizer"):
         if "_target_" not in getattr(config, group):
             raise InputError(f"{group}: nothing is chosen; choose one of conf/{group}")
@@ -87,6 +96,8 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
     result = folder.read_result()
     table = None
     parts = plan_embedder(config) if result is None else None
+    if config.export:
+        _check_export(parts or folder.path)
     if config.trainer.max_steps > 0 and result is None:
         check_training(config)
         table = build_table(config)
@@ -96,7 +107,6 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
 
     specs = missing_tasks(task_specs(config), config.eval.max_documents, result["tasks"] if result else {})
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
-    folder.create()
     log.info("%s", folder.path)
     replace_text(folder.config, _yaml(plain))
     tracker = _tracker(config, plain, folder)
@@ -130,12 +140,21 @@ def _asked(result: Settings, config: Config) -> Settings:
     return {**result, "tasks": tasks, **_means(tasks)}
 
 
+def _check_export(source: "Blueprint | Path") -> None:
+    """Raise for a model that cannot be exported: one to be made, or that of a finished run."""
+    from embedllm.export.exportable import check_exportable, check_source
+
+    if isinstance(source, Path):
+        check_source(source, "float32", adapter_only=False)
+    else:
+        check_exportable(source.spec, source.head)
+
+
 def _export(folder: RunFolder) -> None:
     from embedllm.export import export
 
     log.info("export to %s", folder.export)
-    shutil.rmtree(folder.export, ignore_errors=True)
-    export(folder.path, folder.export)
+    export(folder.path, folder.export, replace=True)
 
 
 def _new_result(
@@ -237,7 +256,17 @@ def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: Run
         raise RuntimeError("the training left every vector as it was, or made it NaN; nothing is saved")
     if config.centring:
         embedder.centre()
-    return {**report, "truncated_share": truncated}
+    return {**report, "truncated_share": truncated, "positives": _positives(table)}
+
+
+def _positives(table: "PairTable") -> str:
+    """Return where positives come from: ``label``, ``column``, ``augment``, or the last two mixed."""
+    from embedllm.data.tables import LabelTable
+
+    if isinstance(table, LabelTable):
+        return "label"
+    made = table.summary.identical
+    return "column" if not made else "augment" if made == table.summary.pairs else "column or augment"
 
 
 def _means(tasks: Entries) -> Settings:

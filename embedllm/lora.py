@@ -3,6 +3,8 @@
 import copy
 import re
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -39,8 +41,7 @@ def with_lora(
     training, state = model.training, torch.get_rng_state()
     torch.default_generator.manual_seed(seed)  # PEFT draws on the CPU, wherever the model is
     try:
-        with warnings.catch_warnings():  # PEFT reads attributes that transformers has renamed
-            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        with _quiet_peft():
             adapted = get_peft_model(model, config)
     finally:
         torch.set_rng_state(state)
@@ -60,16 +61,52 @@ def read_lora(model: PreTrainedModel, folder: Path, *, trainable: bool = False, 
     """Return ``model`` with the adapter in ``folder``, as float32.
 
     Raises:
-        InputError: the weights there are not exactly those that the adapter would have on this model.
+        InputError: the weights there are not exactly those that the adapter would have on this model, or not finite.
     """
     config = LoraConfig.from_pretrained(str(folder))
     config.lora_dropout = dropout
     config.inference_mode = not trainable
     try:
         return with_lora(model, config, _read_weights(folder / WEIGHTS, model))
+    except InputError:
+        raise
     except (ValueError, SafetensorError) as error:
-        sentence = " ".join(str(error).split())[:200].rstrip(".")
-        raise InputError(f"adapter.path: {str(folder)!r} does not fit the model ({sentence})") from error
+        raise InputError(f"adapter.path: {str(folder)!r} does not fit the model ({_reason(error)})") from error
+
+
+def misfit(folder: Path, skeleton: PreTrainedModel) -> str | None:
+    """Return why the adapter in ``folder`` does not fit a model; None if it does.
+
+    Args:
+        folder: with ``adapter_config.json``.
+        skeleton: the model without memory for its weights, on the device ``meta``; changed in place.
+
+    Raises:
+        InputError: a weight of the adapter is not finite.
+    """
+    config = LoraConfig.from_pretrained(str(folder))
+    config.init_lora_weights = True  # other ways need the weights of the model
+    config.task_type, config.base_model_name_or_path = "FEATURE_EXTRACTION", None
+    try:
+        weights = _read_weights(folder / WEIGHTS, skeleton)
+        with _quiet_peft():
+            adapted = get_peft_model(skeleton, config, low_cpu_mem_usage=True)
+        _check_weights(weights, lora_weights(adapted))
+    except InputError:
+        raise
+    except (ValueError, SafetensorError) as error:
+        return _reason(error)
+    return None
+
+
+def check_finite(weights: Mapping[str, Tensor], file: Path) -> None:
+    """Raise an InputError if one of ``weights``, which are those of ``file``, holds NaN or infinity."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            raise InputError(
+                f"adapter.path: {str(file)!r} holds NaN or infinity in {name!r}, so it is damaged or its training "
+                "diverged; give other weights"
+            )
 
 
 def write_lora(model: PeftModel, folder: Path, base: str) -> None:
@@ -90,6 +127,18 @@ def blocks_path(model: PreTrainedModel) -> str:
     return next(str(name) for name, module in model.named_modules() if module is layers)
 
 
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Hush the warnings that PEFT causes by reading attributes that transformers has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        yield
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200].rstrip(".")
+
+
 def _check_weights(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     wrong = found.keys() ^ expected.keys()
     wrong |= {name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape}
@@ -101,6 +150,7 @@ def _read_weights(file: Path, model: PreTrainedModel) -> dict[str, Tensor]:
     """Return the weights under the names that they have here; those of a model with an LM head are longer."""
     longer = re.compile(rf"^base_model\.model\.(?:.*?\.)?(?={re.escape(blocks_path(model))}\.\d+\.)")
     stored = load_file(file)
+    check_finite(stored, file)
     weights = {longer.sub("base_model.model.", name): tensor for name, tensor in stored.items()}
     if len(weights) != len(stored):
         raise ValueError("it adapts more than one list of blocks")

@@ -29,18 +29,23 @@ class Outcome:
     """Of a run or, with ``cells``, of a scan."""
     error: str | None = None
     bad_input: bool = False
+    recorded: bool = False
+    """Whether the traceback is in the run's ``error.txt``."""
 
 
 def report(outcomes: Sequence[Outcome]) -> int:
     """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input."""
     results = [outcome.result for outcome in outcomes if outcome.result]
-    runs = [result for result in results if "cells" not in result]
+    runs = [result for result in results if result.get("tasks")]
     scans = [result for result in results if "cells" in result]
     if runs:
         _report_runs(runs)
     if scans:
         _report_scans(scans)
-    if len(outcomes) == 1 and outcomes[0].folder and outcomes[0].folder.export.is_dir():
+    for outcome in outcomes:
+        if outcome.folder and outcome.result and not runs and not scans:
+            print(f"no task was scored; the run is in {outcome.folder.path}")
+    if len(outcomes) == 1 and outcomes[0].result and outcomes[0].folder and outcomes[0].folder.export.is_dir():
         print(USE.format(outcomes[0].folder.export))
     failed = [outcome for outcome in outcomes if outcome.error]
     sentences = [_sentence(outcome, len(outcomes) > 1) for outcome in failed]
@@ -95,5 +100,5 @@ def _tasks_of(result: Result) -> str:
 def _sentence(outcome: Outcome, several: bool) -> str:
     if outcome.folder is None or (outcome.bad_input and not several):
         return str(outcome.error)
-    where = "" if outcome.bad_input else f" (the traceback is in {outcome.folder.error})"
+    where = f" (the traceback is in {outcome.folder.error})" if outcome.recorded and not outcome.bad_input else ""
     return f"{outcome.folder.path.name} failed: {outcome.error}{where}"

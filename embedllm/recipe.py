@@ -25,6 +25,14 @@ if TYPE_CHECKING:  # the settings are read without torch
     from embedllm.module import EmbedderModule
     from embedllm.training import TrainingPlan
 
+MODEL_FILES = (
+    "config.json",
+    "*.safetensors",
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "*.model", "*.tiktoken"),
+)
+"""What of a model's folder decides its vectors."""
+
 
 def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with each file replaced by the SHA-256 of what it holds: where it lies decides nothing.
@@ -37,11 +45,9 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
         known["data"] = {**plain["data"], "path": fingerprint(plain["data"]["path"])}
         known["eval"] = _development_identity(plain["eval"])
     if plain["adapter"]["path"] is not None:
-        from embedllm.adapter_files import stored_adapter
+        from embedllm.adapter_files import adapter_identity
 
-        folder = stored_adapter(plain["adapter"]["path"]).folder
-        digests = [file_digest(path) for path in sorted(folder.glob("*.safetensors"))]
-        known["adapter"] = {**plain["adapter"], "path": digests}
+        known["adapter"] = {**plain["adapter"], "path": adapter_identity(plain["adapter"]["path"])}
     return known
 
 
@@ -71,14 +77,14 @@ def dev_specs(config: Config) -> list[TaskSpec]:
 
 @cache
 def _model_identity(name: str) -> str:
-    """Return a model's name, or for one on disk the SHA-256 of its config and weights: they may change in place."""
+    """Return a model's name, or for one on disk the SHA-256 of its files: they may change in place."""
     path = Path(name).expanduser()
     if path.is_file():
         return file_digest(path)
     if not path.is_dir():
         return name
-    files = sorted([*path.glob("config.json"), *path.glob("*.safetensors")])
-    return hashlib.sha256("".join(file_digest(file) for file in files).encode()).hexdigest()
+    files = sorted({file for pattern in MODEL_FILES for file in path.glob(pattern)})
+    return hashlib.sha256("".join(f"{file.name}:{file_digest(file)}\n" for file in files).encode()).hexdigest()
 
 
 def head_factory(settings: Mapping[str, Any]) -> "Head":

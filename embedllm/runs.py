@@ -7,10 +7,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from embedllm.errors import InputError
 
@@ -25,6 +30,13 @@ ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices", "eval_every")
 
 SELECTING = ("dev", "dev_documents", "average", "patience")
 """Settings of the evaluation that decide which weights of a training are kept."""
+
+TEMPORARY = re.compile(r"\..+\.(\d+)\.(tmp|partial|new|old)")
+"""Names of files and folders that are moved into place when they are whole; the number is that of the process."""
+
+
+class Busy(InputError):
+    """Another process is at work on the run."""
 
 
 def run_id(config: Mapping[str, Any]) -> str:
@@ -125,6 +137,41 @@ class RunFolder:
         """Why the last attempt failed."""
         return self.path / "error.txt"
 
+    @property
+    def lock(self) -> Path:
+        """Is there while a process is at work on the run."""
+        return self.path / ".lock"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep other processes off it; what killed ones left half written is removed first.
+
+        The kernel releases the lock when the process ends, however it does. A folder that is still empty at the end is
+        removed.
+
+        Raises:
+            Busy: another process has the lock.
+            InputError: the folder cannot be made or written to.
+        """
+        self.create()
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise Busy(
+                f"RUN: {str(self.path)!r}: another process is at work on this run; wait for it or stop it"
+            ) from error
+        except OSError as error:
+            raise InputError(f"runs_dir: the folder {str(self.path)!r} cannot be locked ({error.strerror})") from error
+        try:
+            clear_leftovers(self.path)
+            yield
+        finally:
+            self.lock.unlink(missing_ok=True)
+            with suppress(OSError):  # there is something in it
+                self.path.rmdir()
+            lock.release()
+
     def create(self) -> None:
         """Make the folder.
 
@@ -160,3 +207,35 @@ def replace_text(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def apply_umask(folder: Path) -> None:
+    """Give the weights below ``folder`` the mode that the umask gives to new files; safetensors makes them private."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    for file in folder.rglob("*.safetensors"):
+        file.chmod(0o666 & ~umask)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove below ``folder`` what processes that are no more had not yet moved into place."""
+    for path in list(folder.rglob(".*")):
+        found = TEMPORARY.fullmatch(path.name)
+        if found is None or _works(int(found.group(1))):
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # it was a folder
+            path.unlink()
+
+
+def _works(process: int) -> bool:
+    """Return whether another process of this number is there; our own number is that of one in an earlier container."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

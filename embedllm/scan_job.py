@@ -54,8 +54,14 @@ def run_scan(config: Config, plain: Settings, choices: Mapping[str, str], folder
     """Make a scan, or what is missing of it, and return its result.
 
     Raises:
-        InputError: before any weights are loaded, if a setting or an input is wrong.
+        InputError: before any weights are loaded, if a setting or an input is wrong or another process is at work on
+            the scan.
     """
+    with folder.locked():
+        return finished_scan(config, folder) or _scan(config, plain, choices, folder)
+
+
+def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
     check_scan(config)
     plans = plan_scan(config)
     specs = task_specs(config)
@@ -64,7 +70,6 @@ def run_scan(config: Config, plain: Settings, choices: Mapping[str, str], folder
     from embedllm.provenance import commit, hardware, versions
 
     prepare_tasks(specs, config.eval.max_documents)
-    folder.create()
     log.info("%s", folder.path)
     known = {_key(cell): cell["tasks"] for cell in (_read(folder) or {"cells": []})["cells"]}
     result = {

@@ -19,11 +19,25 @@ from embedllm.model_source import resolve_model
 from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import PoolingHead
 from embedllm.prompt import Prompt
+from embedllm.runs import RunFolder, apply_umask
 from embedllm.targets import locate
 
 MANIFEST = "embedllm.json"
 HEAD_WEIGHTS = "head.safetensors"
 CENTRING = "centring.safetensors"
+
+
+class Outline(NamedTuple):
+    """What is known of a saved embedder before weights load."""
+
+    spec: ModelSpec
+    head: PoolingHead
+    """With the weights that it starts from, not those that were saved."""
+    head_config: dict[str, Any]
+    adapter: AdapterSpec
+    prompt: dict[str, Any]
+    """Arguments of :class:`Prompt` besides the tokenizer."""
+    centred: bool
 
 
 class Parts(NamedTuple):
@@ -49,6 +63,7 @@ def save_parts(parts: Parts, folder: Path) -> None:
         save_file(parts.centring.state_dict(), folder / CENTRING)
     if parts.adapter.kind != "none":
         save_adapter(parts.backbone, folder, base=base)
+    apply_umask(folder)
     manifest = {
         "format": 1,
         "model": {**asdict(parts.spec), "name": base},
@@ -63,26 +78,43 @@ def save_parts(parts: Parts, folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def load_parts(folder: Path) -> Parts:
-    """Read what :func:`save_parts` wrote."""
+def load_outline(folder: Path) -> Outline:
+    """Read what :func:`save_parts` wrote, without tokenizer and weights."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     spec, adapter = ModelSpec(**manifest["model"]), AdapterSpec(**manifest.get("adapter", {}))
-    prompt = Prompt(AutoTokenizer.from_pretrained(folder), **manifest["prompt"])
     head = build_head(manifest["pooling"], load_config(spec.name).get_text_config(decoder=True).hidden_size)
+    return Outline(spec, head, manifest["pooling"], adapter, manifest["prompt"], (folder / CENTRING).exists())
+
+
+def load_parts(folder: Path) -> Parts:
+    """Read what :func:`save_parts` wrote."""
+    spec, head, head_config, adapter, arguments, centred = load_outline(folder)
+    prompt = Prompt(AutoTokenizer.from_pretrained(folder), **arguments)
     if (folder / HEAD_WEIGHTS).exists():
         head.load_state_dict(load_file(folder / HEAD_WEIGHTS))
-    centring = Centring(load_file(folder / CENTRING)["mean"]) if (folder / CENTRING).exists() else None
+    centring = Centring(load_file(folder / CENTRING)["mean"]) if centred else None
     backbone: nn.Module = load_model(spec, adapter)
     if adapter.kind != "none":
         backbone = load_adapter(backbone, folder)
         check_attention(backbone, spec)
-    return Parts(backbone, prompt, head, spec, manifest["pooling"], adapter, centring)
+    return Parts(backbone, prompt, head, spec, head_config, adapter, centring)
 
 
 def find_saved(path: str | Path) -> Path | None:
-    """Return the folder with the manifest: ``path``, or its ``model`` if ``path`` is a run; None if there is none."""
-    folders = (Path(path).expanduser(), Path(path).expanduser() / "model")
-    return next((folder for folder in folders if (folder / MANIFEST).is_file()), None)
+    """Return the folder with the manifest: ``path``, or its ``model`` if ``path`` is a run; None if there is none.
+
+    Raises:
+        InputError: ``path`` is a run that has no model yet, or a scan, which never has one.
+    """
+    run = RunFolder(Path(path).expanduser())
+    found = next((folder for folder in (run.path, run.model) if (folder / MANIFEST).is_file()), None)
+    if found is None and (run.path / "scan.json").is_file():
+        raise InputError(f"RUN: {str(path)!r} is a scan, which has scores and no model; give a run")
+    if found is None and run.config.is_file() and not (run.path / "config.json").is_file():
+        raise InputError(
+            f"RUN: {str(path)!r} is not finished, so it has no model yet; start it again with the same command"
+        )
+    return found
 
 
 def describe_head(factory: Callable[[int], PoolingHead]) -> dict[str, Any]:

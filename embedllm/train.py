@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from embedllm.config import Config, check_known, check_values, config_dir
 from embedllm.errors import InputError, Interrupted
-from embedllm.hydra_errors import ERRORS, explain
+from embedllm.hydra_errors import ERRORS, explain, explain_value
 from embedllm.job import dry_run, finished, run_folder, run_job
 from embedllm.outcomes import Outcome, report
 from embedllm.report.tables import flatten
-from embedllm.runs import replace_text
+from embedllm.runs import Busy, replace_text
 from embedllm.scan_job import finished_scan, run_scan, scan_folder
 
 log = logging.getLogger(__name__)
@@ -52,8 +53,7 @@ def main() -> int:
     except ValueError as error:
         if not _raised_by_hydra(error):
             raise
-        given = ", ".join(argument for argument in sys.argv[1:] if not argument.startswith("-"))
-        return _refuse(f"{str(error).splitlines()[0]} (given: {given})")
+        return _refuse(explain_value(error, sys.argv[1:], config_dir()))
     except (KeyboardInterrupt, Interrupted) as stop:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
@@ -77,7 +77,7 @@ def _job(cfg: DictConfig) -> Outcome:
         config: Any = OmegaConf.to_object(cfg)
         _check(config, sweep)
         if config.dry_run:
-            print(dry_run(config))
+            _print_estimate(config)
             return outcome
         choices = _choices(plain)
         scans = bool(config.scan.poolings)
@@ -87,15 +87,39 @@ def _job(cfg: DictConfig) -> Outcome:
             log.info("%s: already done", outcome.folder.path)
         else:
             outcome.result = (run_scan if scans else run_job)(config, plain, choices, outcome.folder)
+    except Busy as error:  # its folder is another's
+        outcome.error, outcome.bad_input = str(error), True
     except (InputError, OmegaConfBaseException) as error:
         outcome.error = explain(error, _settings()) if isinstance(error, ERRORS) else str(error)
         outcome.bad_input = True
         if sweep:
             _record_failure(outcome, outcome.error)
     except Exception as error:
-        outcome.error = f"{type(error).__name__}: {error}".splitlines()[0]
+        outcome.error = _sentence(error)
         _record_failure(outcome, traceback.format_exc())
+        if not outcome.recorded and not isinstance(error, OSError):
+            log.error("%s", traceback.format_exc())
     return outcome
+
+
+def _print_estimate(config: Config) -> None:
+    """Print what a training will take; the folder that Hydra made for it is removed if nothing is in it."""
+    try:
+        print(dry_run(config))
+    finally:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:  # Hydra's, of a sweep
+            (folder / "multirun.yaml").unlink()
+        with suppress(OSError):  # there is something in them
+            folder.rmdir()
+            folder.parent.rmdir()
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first line of what went wrong; of a failed access, the path and the reason of the system."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}".splitlines()[0]
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _check(config: Config, sweep: bool) -> None:
@@ -136,6 +160,7 @@ def _record_failure(outcome: Outcome, text: str) -> None:
     try:
         outcome.folder.create()
         replace_text(outcome.folder.error, text.rstrip() + "\n")
+        outcome.recorded = True
     except (InputError, OSError) as error:
         log.error("error.txt could not be written: %s", error)
 

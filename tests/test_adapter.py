@@ -3,6 +3,8 @@
 import copy
 import json
 import logging
+import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 from transformers import AutoModel, AutoModelForCausalLM
 
-from embedllm import Embedder, ModelSpec, backbone, embedder
+from embedllm import Embedder, ModelSpec, adapter_spec, backbone, embedder
 from embedllm.adapter import (
     AdapterSpec,
     attach_adapter,
@@ -34,6 +36,7 @@ from embedllm.adapter import (
     trainable_parameters,
     training_casts,
 )
+from embedllm.adapter_spec import same_model
 from embedllm.backbone import blocks, load_backbone, load_config
 from embedllm.config import config_dir
 from embedllm.errors import InputError
@@ -538,20 +541,117 @@ def test_an_adapter_of_the_model_with_an_lm_head_is_understood(make_decoder: Mak
     assert cosine(loaded, load_backbone(str(path), dtype="float32")) < 0.999
 
 
-def test_an_adapter_of_another_base_is_refused(make_decoder: MakeDecoder, tiny_path: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_refused(
+    make_decoder: MakeDecoder, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapted(make_decoder("llama"), small("lora")).save(tmp_path)
-    with pytest.raises(InputError, match=r"adapter\.path: .*/adapter' does not fit the model \(.*") as error:
+    monkeypatch.setattr(embedder, "load_model", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(InputError, match=r"adapter\.path: .*/adapter', trained on '.*llama0', does not fit") as error:
         adapted(tiny_path, AdapterSpec("lora", path=str(tmp_path)))
+    assert "does not fit the model 'embedded:tiny' (" in str(error.value)
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="does not fit the model"):
         adapted(make_decoder("gpt2"), AdapterSpec("lora", path=str(tmp_path)))
 
 
+def other_weights(folder: Path, target: Path) -> Path:
+    """Copy a decoder, its weights doubled."""
+    shutil.copytree(folder, target)
+    state = {name: 2 * tensor for name, tensor in load_file(target / "model.safetensors").items()}
+    save_file(state, target / "model.safetensors", metadata={"format": "pt"})
+    return target
+
+
+def test_an_adapter_of_a_base_of_equal_shape_is_refused(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted(other_weights(tiny_path, tmp_path / "other"), small("lora")).save(tmp_path / "saved")
+    monkeypatch.setattr(embedder, "load_model", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(InputError) as error:
+        adapted(tiny_path, AdapterSpec("lora", path=str(tmp_path / "saved")))
+    sentence = f"was trained on '{tmp_path / 'other'}', whose weights are not those of model.name 'embedded:tiny'; use "
+    assert sentence in str(error.value)
+    assert str(error.value).startswith("adapter.path: ")
+
+
+def test_a_copy_of_the_base_is_the_base(tiny_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copytree(tiny_path, tmp_path / "copy")
+    adapted(tiny_path, small("lora")).save(tmp_path / "saved")
+    adapted(tmp_path / "copy", AdapterSpec("lora", path=str(tmp_path / "saved")))
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("base", ["org/decoder", "/gone/decoder", None])
+def test_a_base_that_cannot_be_compared_is_a_warning(
+    tiny_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, base: str | None
+) -> None:
+    adapted(tiny_path, small("lora")).save(tmp_path)
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": base}))
+    with caplog.at_level(logging.WARNING, logger="embedllm"):
+        adapted(tiny_path, AdapterSpec("lora", path=str(tmp_path)))
+    known = base or "a model that it does not name"
+    assert f"was trained on {known}; that embedded:tiny is the same cannot be told" in caplog.text
+
+
+def test_names_of_models_are_compared_by_what_they_hold(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = other_weights(tiny_path, tmp_path / "other")
+    snapshot = shutil.copytree(tiny_path, tmp_path / "snapshot")
+    fetched = str(snapshot / "config.json")
+    monkeypatch.setattr(
+        adapter_spec, "try_to_load_from_cache", lambda name, _file: fetched if name == "org/decoder" else None
+    )
+    assert same_model("org/decoder", str(tiny_path)) is True
+    assert same_model("org/decoder", str(other)) is False
+    assert same_model("org/unfetched", str(tiny_path)) is None
+    assert same_model("org/unfetched", "org/unfetched") is True
+    assert same_model("embedded:tiny", str(tiny_path)) is True
+    assert same_model("embedded:tiny", "embedded:smollm2_135m") is False
+    (tmp_path / "decoder.gguf").write_bytes(b"GGUF")
+    assert same_model(str(tmp_path / "decoder.gguf"), str(tiny_path)) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_weights_that_are_not_finite_are_named(tiny_path: Path, tmp_path: Path, kind: str, value: float) -> None:
+    adapted(tiny_path, AdapterSpec(kind, r=4)).save(tmp_path)
+    (file,) = tmp_path.glob("*/*.safetensors")
+    weights = load_file(file)
+    name = max(weights)
+    weights[name].view(-1)[-1] = value
+    save_file(weights, file)
+    sentence = re.escape(f"adapter.path: {str(file)!r} holds NaN or infinity in {name!r}")
+    with pytest.raises(InputError, match=sentence):
+        Embedder.load(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        adapted(tiny_path, AdapterSpec(kind, path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_files_have_the_mode_that_the_umask_gives(tiny_path: Path, tmp_path: Path, kind: str) -> None:
+    spec = ModelSpec(str(tiny_path), dtype="float32")
+    model = Embedder.from_pretrained(spec, head=AttentionPooling, adapter=AdapterSpec(kind, r=4))
+    model.centre()
+    umask = os.umask(0o027)
+    try:
+        model.save(tmp_path)
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert len([name for name in modes if name.endswith(".safetensors")]) == 3
+    assert set(modes.values()) == {0o640}
+
+
 def test_fully_trained_weights_of_another_base_are_refused(
-    make_decoder: MakeDecoder, tiny_path: Path, tmp_path: Path
+    make_decoder: MakeDecoder, tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapted(make_decoder("llama"), AdapterSpec("full")).save(tmp_path)
-    with pytest.raises(InputError, match=r"adapter\.path: .*/backbone' does not fit the model \(") as error:
+    monkeypatch.setattr(embedder, "load_model", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(
+        InputError, match=r"adapter\.path: .*/backbone' does not fit the model 'embedded:tiny' \("
+    ) as error:
         adapted(tiny_path, AdapterSpec("full", path=str(tmp_path)))
     assert "\n" not in str(error.value)
 

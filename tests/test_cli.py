@@ -99,6 +99,26 @@ def test_evaluate_keeps_each_score_as_soon_as_it_is_known(
 
 
 @pytest.mark.parametrize(
+    ("file", "sentence"),
+    [
+        ("config.yaml", "is not finished, so it has no model yet; start it again with the same command"),
+        ("scan.json", "is a scan, which has scores and no model; give a run"),
+    ],
+)
+def test_a_run_without_a_model_is_called_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str, sentence: str
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / file).write_text("{}")
+    (tmp_path / "in.txt").write_text("a")
+    run = str(tmp_path / "run")
+    for command in (["export", run, str(tmp_path / "out")], ["encode", run, str(tmp_path / "in.txt"), "-o", "o.npy"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err == f"RUN: {run!r} {sentence}\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["encode", "./nowhere", "in.txt", "-o", "out.npy"], "model.name: "),

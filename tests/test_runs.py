@@ -2,13 +2,17 @@
 
 import copy
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedllm.errors import InputError
-from embedllm.runs import RunFolder, replace_text, run_id
+from embedllm.runs import Busy, RunFolder, apply_umask, replace_text, run_id
 
 CONFIG: dict[str, Any] = {
     "study": "s",
@@ -157,3 +161,73 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="runs_dir: the folder .* cannot be made"):
         RunFolder(tmp_path / "file" / "run").create()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from embedllm.runs import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder.path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        before = sorted(folder.path.iterdir())
+        with pytest.raises(Busy) as error, folder.locked():
+            pytest.fail("there were two")
+        assert str(error.value) == (
+            f"RUN: {str(folder.path)!r}: another process is at work on this run; wait for it or stop it"
+        )
+        assert sorted(folder.path.iterdir()) == before
+        other.send_signal(signal.SIGKILL)
+    assert folder.lock.exists()
+    with folder.locked():
+        folder.metrics.write_text("")
+    assert [path.name for path in folder.path.iterdir()] == ["metrics.csv"]
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+
+    def refused() -> None:
+        with folder.locked():
+            raise InputError("model.layers: 99")
+
+    with pytest.raises(InputError, match="99"):
+        refused()
+    assert not folder.path.exists()
+
+
+def dead_process() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    names = [".result.json.{}.tmp", "evidence/after/.a.npz.{}.tmp", ".export.{}.partial/x", "model/.adapter.{}.old/x"]
+    kept = [".hidden", "result.json", ".notes.tmp", "model/adapter", *(name.format(os.getppid()) for name in names)]
+    gone = [name.format(process) for process in (dead_process(), os.getpid()) for name in names]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    with RunFolder(tmp_path).locked():
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == {
+            tmp_path / name for name in [*kept, ".lock"]
+        }
+    assert len(list(tmp_path.glob(".export.*"))) == 1
+
+
+def test_weights_get_the_mode_of_other_files(tmp_path: Path) -> None:
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.parent.mkdir()
+    weights.touch(mode=0o600)
+    (tmp_path / "other").write_text("")
+    apply_umask(tmp_path)
+    assert weights.stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from embedllm import recipe
+from embedllm import job, recipe, scan_job, train
+from embedllm.runs import RunFolder
 from embedllm.train import main
 
 ROOT = Path(__file__).parents[1]
 TASKS = "eval.tasks=[{}]"
 ZERO_SHOT = ["trainer.max_steps=0"]
+TRAINING = ["trainer.max_steps=2", "trainer.batch_size=8", "trainer.warmup=1", "adapter.r=4"]
 
 
 def results(tmp_path: Path) -> dict[str, dict[str, Any]]:
@@ -275,6 +279,12 @@ def test_a_crash_is_written_down_and_the_run_is_tried_again(
         (["pooling=eos", "pooling.pool_over=text"], "pooling.pool_over: 'text' leaves out the EOS"),
         (["seed=-1"], "seed: -1 is not allowed"),
         (["-m", "trainer.devices=2"], "trainer.devices: 2 with -m"),
+        (["export=true", "pooling=attention"], "pooling: 'AttentionPooling' has no sentence-transformers equivalent"),
+        ([*TRAINING, "export=true", "pooling.pool_over=text"], "pooling.pool_over: 'text' has no sentence-transf"),
+        ([*TRAINING, "export=true", "model.final_norm=false"], "model.final_norm: False cannot be exported"),
+        ([*TRAINING, "export=true", "dry_run=true", "pooling=attention"], "pooling: 'AttentionPooling' has no"),
+        (["data/augment=null"], "data/augment: null is no option; write data.augment=null to have none, or choose"),
+        (["-m", "prompt=null,none"], "prompt: null is no option; leave it out for the default, or choose one of: ccw"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_no_run(
@@ -315,6 +325,140 @@ def test_a_bad_file_is_one_sentence(
     assert code == 2
     assert sentence in printed
     assert "Traceback" not in printed
+
+
+def run_of(tmp_path: Path) -> RunFolder:
+    (path,) = (tmp_path / "runs" / "scratch").glob("mean-*")
+    return RunFolder(path)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep", "scan"])
+def test_a_run_that_another_process_is_at_work_on_is_left_alone(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    words = {"run": [], "sweep": ["-m"], "scan": ["scan.poolings=[mean]"]}[kind]
+    target = scan_job if kind == "scan" else job
+    held: list[RunFolder] = []
+
+    def folder_of_another(*args: Any) -> RunFolder:
+        held.append(original(*args))
+        held[0].create()
+        lock = FileLock(held[0].lock)
+        lock.acquire()
+        locks.append(lock)
+        return held[0]
+
+    locks: list[Any] = []
+    name = "scan_folder" if kind == "scan" else "run_folder"
+    original = getattr(target, name)
+    monkeypatch.setattr(train, name, folder_of_another)
+    code, printed = run(*words)
+    assert code == 2
+    sentence = f"RUN: {str(held[0].path)!r}: another process is at work on this run; wait for it or stop it"
+    assert sentence in printed
+    assert [path.name for path in held[0].path.iterdir()] == [".lock"]
+    for lock in locks:
+        lock.release()
+
+
+def test_a_run_that_was_finished_meanwhile_is_not_made_again(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    before = run_of(tmp_path).result.stat().st_mtime_ns
+    monkeypatch.setattr(train, "finished", lambda *_: None)  # looked before the other process was done
+    monkeypatch.setattr(job, "plan_embedder", lambda *_: pytest.fail("it was made again"))
+    assert run()[0] == 0
+    assert run_of(tmp_path).result.stat().st_mtime_ns == before
+
+
+def test_a_finished_run_needs_no_lock(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    monkeypatch.setattr(RunFolder, "locked", lambda _: pytest.fail("it was locked"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    code, printed = run()
+    assert code == 0
+    assert "already done" in printed
+
+
+def test_what_a_killed_process_left_is_removed(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    run("eval.tasks=[]")
+    folder = run_of(tmp_path)
+    folder.result.unlink()
+    (folder.path / ".result.json.999999999.tmp").write_text("{")
+    (folder.path / ".export.999999999.partial").mkdir()
+    assert run("eval.tasks=[]")[0] == 0
+    assert not list(folder.path.glob(".*"))
+
+
+def test_an_export_that_fails_leaves_the_old_one_and_says_why(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("export=true")[0] == 0
+    folder = run_of(tmp_path)
+    before = sorted(path.relative_to(folder.path) for path in folder.export.rglob("*"))
+    more = labelled.with_name("more.csv")
+    more.write_text(labelled.read_text() + "another,cat\n")
+
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full_disk)
+    code, printed = run("export=true", TASKS.format(f"{labelled},{more}"))
+    assert code == 1
+    assert sorted(path.relative_to(folder.path) for path in folder.export.rglob("*")) == before
+    last = printed.splitlines()[-1]
+    assert last == (
+        f"{folder.path.name} failed: {folder.export}: Error while serializing: No space left on device (os error 28)"
+    )
+    assert not folder.error.exists()
+    assert "Use it, in Python" not in printed
+
+
+def test_a_finished_run_is_exported_if_its_model_can_be(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("pooling=attention", *TRAINING, "eval.tasks=[]")
+    monkeypatch.setattr("embedllm.storage.load_model", lambda *_: pytest.fail("weights were loaded"))
+    code, printed = run("pooling=attention", *TRAINING, "eval.tasks=[]", "export=true")
+    assert code == 2
+    assert "pooling: 'AttentionPooling' has no sentence-transformers equivalent" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("words", [[], ["-m", "pooling=mean,last"]])
+def test_a_dry_run_leaves_nothing(run: Callable[..., tuple[int, str]], tmp_path: Path, words: list[str]) -> None:
+    code, printed = run(*words, *TRAINING, "dry_run=true", "eval.tasks=[]")
+    assert code == 0
+    assert "minutes for 2 steps" in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["animals.csv"]
+
+
+def test_a_dry_run_leaves_what_is_there(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    run("eval.tasks=[]")
+    before = sorted((tmp_path / "runs").rglob("*"))
+    assert run(*TRAINING, "dry_run=true", "eval.tasks=[]")[0] == 0
+    assert sorted((tmp_path / "runs").rglob("*")) == before
+
+
+def test_a_run_without_tasks_says_where_it_is(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    code, printed = run(*TRAINING, "eval.tasks=[]")
+    assert code == 0
+    assert f"no task was scored; the run is in {run_of(tmp_path).path}" in printed.splitlines()
+    assert "before" not in printed
+    assert "pooling  prompt" not in printed
+
+
+def test_where_positives_came_from_is_in_the_result(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    run(*TRAINING, "eval.tasks=[]", "data=wikipedia_articles")
+    run(*TRAINING, "eval.tasks=[]", "study=other")
+    found = {path.parts[-3]: json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/result.json")}
+    assert {study: result["train"]["positives"] for study, result in found.items()} == {
+        "scratch": "label",
+        "other": "augment",
+    }
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").exists(), reason="needs a folder nobody can write to")

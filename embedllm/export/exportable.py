@@ -5,18 +5,39 @@ from pathlib import Path
 from transformers import AutoModel
 
 from embedllm.adapter import AdapterSpec
-from embedllm.backbone import load_config
+from embedllm.backbone import DTYPES, load_config
 from embedllm.decoder import is_bidirectional
-from embedllm.embedder import Embedder, ModelSpec
+from embedllm.embedder import Embedder, ModelSpec, find_saved
 from embedllm.errors import InputError
 from embedllm.pooling import PoolingHead
 from embedllm.quiet import quiet_transformers
+from embedllm.storage import load_outline
 
 
-def check_exportable(embedder: Embedder) -> None:
+def check_source(run: str | Path, dtype: str, *, adapter_only: bool) -> None:
+    """Raise if what is saved of ``run`` says that it cannot be exported; no weights are loaded.
+
+    Args:
+        run: see :func:`embedllm.export.export`.
+        dtype: of the weights on disk.
+        adapter_only: whether the base model is left out; it then decides the dtype.
+    """
+    folder = find_saved(run)
+    outline = None if folder is None else load_outline(folder)  # a bare decoder has mean pooling, and all its layers
+    spec, adapter = ModelSpec(str(run)), AdapterSpec()
+    if outline is not None:
+        spec, adapter = outline.spec, outline.adapter
+        check_exportable(spec, outline.head)
+    if adapter_only:
+        check_adapter_only(spec, adapter)
+    if outline is not None and outline.centred:
+        check_centring(base_dtype(spec) if adapter_only else dtype)
+
+
+def check_exportable(spec: ModelSpec, head: PoolingHead) -> None:
     """Raise for a setting that the stock modules cannot express."""
-    check_head(embedder.head)
-    if not embedder.spec.final_norm:
+    check_head(head)
+    if not spec.final_norm:
         raise InputError("model.final_norm: False cannot be exported, as a saved decoder has its final norm; use True")
 
 
@@ -33,9 +54,9 @@ def check_head(head: PoolingHead) -> None:
         )
 
 
-def check_centring(embedder: Embedder, dtype: str) -> None:
+def check_centring(dtype: str) -> None:
     """Raise if the stock module that centres would get vectors that it cannot take."""
-    if embedder.centring is not None and dtype != "float32":
+    if dtype != "float32":
         raise InputError(
             f"centring: True with weights in {dtype} cannot be exported, as sentence-transformers centres float32 "
             "only; export in float32, or train with centring=false"
@@ -60,6 +81,13 @@ def check_adapter_only(spec: ModelSpec, adapter: AdapterSpec) -> None:
             "--adapter-only: every program would load the whole base model as it is, but this one is changed by "
             "model.layers, model.attention or being a part of a larger model; leave --adapter-only out"
         )
+
+
+def base_dtype(spec: ModelSpec) -> str:
+    """Return the dtype that a base model is loaded in where nobody chooses one: that of its files."""
+    stored = load_config(spec.name).dtype
+    name = str(stored).removeprefix("torch.")
+    return name if name in DTYPES else "float32"
 
 
 def check_attention_survives(folder: Path, spec: ModelSpec) -> None:

@@ -17,7 +17,7 @@ BASES = {"embedded:smollm2_135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apach
 
 DATA = {
     "embedded:wikipedia_sentences": (
-        "sentences of 97 articles of the English Wikipedia (dump of 2016), CC BY-SA 3.0; positives are altered copies"
+        "sentences of 97 articles of the English Wikipedia (dump of 2016; `title` is that of the article), CC BY-SA 3.0"
     ),
     "hub:princeton-nlp/datasets-for-simcse": "data of SimCSE (Gao et al., 2021); the licences of its sources hold",
 }
@@ -93,7 +93,9 @@ def _recipe(embedder: Embedder, result: Mapping[str, Any] | None) -> Iterator[tu
         settings |= {"pooling": embedder.head_config, "adapter": asdict(embedder.adapter)}
         yield from _set_values(settings)
         return
-    config, trained = result["config"], result.get("train")
+    config, trained = dict(result["config"]), result.get("train")
+    if trained:
+        config["data"] = _used(config["data"], _positives(result))
     yield from _set_values({name: config[name] for name in (*ALWAYS, *(TRAINED if trained else ()))})
     if trained:
         yield from _set_values({"trainer": {k: v for k, v in config["trainer"].items() if k not in ASIDE}})
@@ -120,7 +122,33 @@ def _data(result: Mapping[str, Any] | None) -> str:
     known = next((text for start, text in DATA.items() if path.startswith(start)), None)
     pairs = result["train"].get("pairs")
     amount = f" ({pairs:,} pairs)" if isinstance(pairs, int) else ""
-    return f"`{_public(path)}`{amount}: {known or 'no licence is recorded; state it before you publish the model'}."
+    known = known or "no licence is recorded; state it before you publish the model"
+    return " ".join([f"`{_public(path)}`{amount}: {known}.", *_about_positives(result)])
+
+
+def _positives(result: Mapping[str, Any]) -> str:
+    """Return where positives came from: ``label``, ``column``, ``augment``, or several of them; empty: not known."""
+    data = result["config"]["data"]
+    if "positives" in result["train"]:
+        return str(result["train"]["positives"])
+    made = str(data["path"]).startswith("embedded:wikipedia_sentences")
+    return "label" if made and data.get("label") is not None else "augment" if made else ""
+
+
+def _used(data: Mapping[str, Any], positives: str) -> dict[str, Any]:
+    """Return the settings of the data that had an effect."""
+    idle = {"augment": "augment", "positive": "column"}
+    return {name: value for name, value in data.items() if not positives or idle.get(name, "") in positives}
+
+
+def _about_positives(result: Mapping[str, Any]) -> list[str]:
+    label = result["config"]["data"].get("label")
+    known = {
+        "label": f"Positives are other texts with the same `{label}`.",
+        "augment": "Positives are altered copies.",
+        "column or augment": "Positives are those of the data; where they are equal to the anchor, altered copies.",
+    }
+    return [known[found] for found in [_positives(result)] if found in known]
 
 
 def _scores(result: Mapping[str, Any] | None) -> str:

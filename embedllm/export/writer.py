@@ -9,14 +9,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from embedllm.adapter import merged
-from embedllm.backbone import DTYPES, load_config
+from embedllm.backbone import DTYPES
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
 from embedllm.export.exportable import (
-    check_adapter_only,
+    base_dtype,
     check_attention_survives,
-    check_centring,
-    check_exportable,
+    check_source,
     notes,
 )
 from embedllm.export.folder import whole_folder
@@ -27,13 +26,21 @@ from embedllm.export.reference import make_reference, write_reference
 from embedllm.export.verification import VerificationError, VerifyReport, compare, verify
 from embedllm.lora import write_lora
 from embedllm.quiet import quiet_transformers
+from embedllm.runs import apply_umask
 
 log = logging.getLogger(__name__)
 
 PROBE = ["a man is driving a car", "The bank raised its interest rate, for the third time this year."]
 
 
-def export(run: str | Path, folder: str | Path, *, dtype: str = "float32", adapter_only: bool = False) -> VerifyReport:
+def export(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    adapter_only: bool = False,
+    replace: bool = False,
+) -> VerifyReport:
     """Write a model as a folder that ``SentenceTransformer(folder)`` loads, and verify it there.
 
     The prompt is inside the tokenizer, the adapter is merged into the weights in float32, and there is no chat
@@ -41,19 +48,22 @@ def export(run: str | Path, folder: str | Path, *, dtype: str = "float32", adapt
 
     Args:
         run: a finished run, a folder written by ``Embedder.save``, or a bare decoder.
-        folder: must not exist, or be empty.
+        folder: must not exist, or be empty, unless ``replace``.
         dtype: of the weights on disk: float32, bfloat16 or float16.
         adapter_only: write the adapter alone, the base model by reference.
+        replace: take the place of an older export, once the new one is verified.
 
     Raises:
-        InputError: something about the model cannot be exported, or ``folder`` is taken.
+        InputError: something about the model cannot be exported, or ``folder`` is taken; before weights load where
+            that is known then.
         VerificationError: the exported vectors are not those of ``run``.
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype: {dtype!r} is not one of: {', '.join(DTYPES)}")
     if adapter_only and dtype != "float32":
         raise InputError(f"--dtype: {dtype!r}, but --adapter-only writes no weights of the base; leave one of them out")
-    with whole_folder(Path(folder)) as temporary:
+    check_source(run, dtype, adapter_only=adapter_only)
+    with whole_folder(Path(folder), replace=replace) as temporary:
         _write(run, temporary, dtype, adapter_only)
         report = verify(temporary)
         if not report.ok:
@@ -64,10 +74,7 @@ def export(run: str | Path, folder: str | Path, *, dtype: str = "float32", adapt
 
 def _write(run: str | Path, folder: Path, dtype: str, adapter_only: bool) -> None:
     embedder = Embedder.load(run)
-    check_exportable(embedder)
-    check_centring(embedder, _base_dtype(embedder) if adapter_only else dtype)
     if adapter_only:
-        check_adapter_only(embedder.spec, embedder.adapter)
         write_lora(cast(PeftModel, embedder.backbone), folder, embedder.spec.name)
     _merge(embedder)
     with quiet_transformers():
@@ -77,8 +84,9 @@ def _write(run: str | Path, folder: Path, dtype: str, adapter_only: bool) -> Non
         tokenizer_args = plain_tokenizer_class(folder)
     write_modules(folder, embedder.head, embedder.centring, embedder.spec.max_length, tokenizer_args)
     found = notes(embedder, adapter_only=adapter_only) + ((PLAIN_TOKENIZER_NOTE,) if tokenizer_args else ())
-    write_reference(make_reference(embedder, _base_dtype(embedder) if adapter_only else dtype, found), folder)
+    write_reference(make_reference(embedder, base_dtype(embedder.spec) if adapter_only else dtype, found), folder)
     write_model_card(folder, Path(run), embedder, found)
+    apply_umask(folder)
 
 
 def _merge(embedder: Embedder) -> None:
@@ -102,10 +110,3 @@ def _write_weights(embedder: Embedder, folder: Path, dtype: str) -> None:
     write_json(folder / "config.json", {**config, "dtype": dtype})  # it names that of the module
     add_old_names(folder)
     check_attention_survives(folder, embedder.spec)
-
-
-def _base_dtype(embedder: Embedder) -> str:
-    """Return the dtype that a base model is loaded in where nobody chooses one: that of its files."""
-    stored = load_config(embedder.spec.name).dtype
-    name = str(stored).removeprefix("torch.")
-    return name if name in DTYPES else "float32"

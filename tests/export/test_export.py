@@ -181,6 +181,18 @@ def test_adapter_only_holds_the_adapter_and_names_its_base(build: Any, tmp_path:
     assert any(model.spec.name in note for note in report.notes)
 
 
+def test_files_have_the_mode_that_the_umask_gives(build: Any, tmp_path: Path) -> None:
+    model = build("llama", adapter=AdapterSpec("lora", r=4))
+    model.centre()
+    model.save(tmp_path / "saved")
+    (tmp_path / "plain").write_text("")
+    export(tmp_path / "saved", tmp_path / "out")
+    export(tmp_path / "saved", tmp_path / "adapter", adapter_only=True)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"model.safetensors", "adapter_model.safetensors", "centring.safetensors"}
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_exporting_twice_gives_the_same_files(saved: Path, exported: Path, tmp_path: Path) -> None:
     export(saved, tmp_path / "again")
     names = sorted(str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file())

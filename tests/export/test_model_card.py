@@ -76,7 +76,39 @@ def test_the_recipe_holds_what_decided_the_weights(tmp_path: Path, embedder: Any
 def test_training_data_come_with_their_licence(tmp_path: Path, embedder: Any) -> None:
     _, text = card(tmp_path, write_run(tmp_path), embedder)
     assert "`embedded:wikipedia_sentences` (1,280 pairs): sentences of 97 articles" in text
-    assert "CC BY-SA 3.0" in text
+    assert "CC BY-SA 3.0. Positives are altered copies." in text
+    assert "| data.augment._target_ | embedllm.data.augment.WordNoise |" in text
+
+
+def test_positives_that_are_other_texts_of_a_label_are_called_so(tmp_path: Path, embedder: Any) -> None:
+    """``data=wikipedia_articles`` comes with the default ``data.augment``, which has nothing to do there."""
+    data = {**CONFIG["data"], "label": "title", "positive": "positive"}
+    _, text = card(tmp_path, write_run(tmp_path, config={**CONFIG, "data": data}), embedder)
+    assert "Positives are other texts with the same `title`." in text
+    assert "altered" not in text
+    assert "data.augment" not in text
+    assert "data.positive" not in text
+    assert "| data.label | title |" in text
+
+
+@pytest.mark.parametrize(
+    ("positives", "sentence", "augment"),
+    [
+        ("label", "Positives are other texts with the same `topic`.", False),
+        ("column", "publish the model.\n", False),
+        ("augment", "Positives are altered copies.", True),
+        ("column or augment", "Positives are those of the data; where they are equal to the anchor, altered", True),
+    ],
+)
+def test_positives_are_those_of_the_result(
+    tmp_path: Path, embedder: Any, positives: str, sentence: str, augment: bool
+) -> None:
+    data = {"path": "pairs.csv", "positive": "b", "label": "topic", "augment": {"p": 0.1}}
+    run = write_run(tmp_path, config={**CONFIG, "data": data}, train={"pairs": 9, "positives": positives})
+    _, text = card(tmp_path, run, embedder)
+    assert sentence in text
+    assert ("data.augment" in text) == augment
+    assert ("data.positive" in text) == ("column" in positives)
 
 
 def test_a_path_of_this_machine_is_not_published(tmp_path: Path, embedder: Any) -> None:

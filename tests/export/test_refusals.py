@@ -1,11 +1,15 @@
 """What is refused, in one sentence that names it, with nothing left behind."""
 
+import json
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from embedllm import Embedder
 from embedllm.adapter import AdapterSpec
@@ -14,6 +18,12 @@ from embedllm.export import VerificationError, VerifyReport, export, exportable,
 from embedllm.export.folder import whole_folder
 from embedllm.export.verification import Check
 from embedllm.pooling import AttentionPooling, MeanPooling
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it to make the test fail if weights are loaded from then on."""
+    return lambda: monkeypatch.setattr(Embedder, "load", lambda *_: pytest.fail("weights were loaded"))
 
 
 @pytest.mark.parametrize(
@@ -26,9 +36,10 @@ from embedllm.pooling import AttentionPooling, MeanPooling
     ],
 )
 def test_what_the_stock_modules_cannot_express(
-    build: Any, tmp_path: Path, settings: dict[str, Any], sentence: str
+    build: Any, tmp_path: Path, settings: dict[str, Any], sentence: str, no_weights: Callable[[], None]
 ) -> None:
     build("llama", **settings).save(tmp_path / "saved")
+    no_weights()
     with pytest.raises(InputError, match=sentence):
         export(tmp_path / "saved", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
@@ -52,9 +63,15 @@ def test_attention_that_a_reload_makes_causal(build: Any, tmp_path: Path, monkey
     ],
 )
 def test_adapter_only_needs_an_adapter_that_makes_the_model(
-    build: Any, tmp_path: Path, adapter: AdapterSpec | None, settings: dict[str, Any], sentence: str
+    build: Any,
+    tmp_path: Path,
+    adapter: AdapterSpec | None,
+    settings: dict[str, Any],
+    sentence: str,
+    no_weights: Callable[[], None],
 ) -> None:
     build("llama", adapter=adapter, **settings).save(tmp_path / "saved")
+    no_weights()
     with pytest.raises(InputError, match=f"--adapter-only: .*{sentence}"):
         export(tmp_path / "saved", tmp_path / "out", adapter_only=True)
 
@@ -70,6 +87,79 @@ def test_a_dtype_is_one_of_three(saved: Path, tmp_path: Path) -> None:
         export(saved, tmp_path / "out", dtype="int8")
     with pytest.raises(InputError, match="--dtype: 'bfloat16', but --adapter-only"):
         export(saved, tmp_path / "out", dtype="bfloat16", adapter_only=True)
+
+
+@pytest.mark.parametrize(("dtype", "adapter_only"), [("bfloat16", False), ("float32", True)])
+def test_centring_needs_vectors_in_float32(
+    make_decoder: Callable[[str], Path],
+    build: Any,
+    tmp_path: Path,
+    no_weights: Callable[[], None],
+    dtype: str,
+    adapter_only: bool,
+) -> None:
+    base = shutil.copytree(make_decoder("llama"), tmp_path / "base")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    model = build("llama", adapter=AdapterSpec("lora", r=4))
+    model.centre()
+    model.save(tmp_path / "saved")
+    manifest = json.loads((tmp_path / "saved" / "embedllm.json").read_text())
+    manifest["model"]["name"] = str(base)
+    (tmp_path / "saved" / "embedllm.json").write_text(json.dumps(manifest))
+    no_weights()
+    with pytest.raises(InputError, match="centring: True with weights in bfloat16 cannot be exported"):
+        export(tmp_path / "saved", tmp_path / "out", dtype=dtype, adapter_only=adapter_only)
+
+
+def test_an_adapter_that_is_not_finite_is_named(build: Any, tmp_path: Path) -> None:
+    build("llama", adapter=AdapterSpec("lora", r=4)).save(tmp_path / "saved")
+    file = tmp_path / "saved" / "adapter" / "adapter_model.safetensors"
+    weights = load_file(file)
+    name = min(weights)
+    weights[name][0, 0] = float("nan")
+    save_file(weights, file)
+    with pytest.raises(InputError) as error:
+        export(tmp_path / "saved", tmp_path / "out")
+    assert str(error.value).startswith(f"adapter.path: {str(file)!r} holds NaN or infinity in {name!r}")
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_an_older_export_stays_until_the_new_one_is_whole(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "older").write_text("")
+    report = VerifyReport((Check("vectors", False, "lowest cosine 0.5"),))
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "verify", lambda folder: report)
+        with pytest.raises(VerificationError):
+            export(saved, tmp_path / "out", replace=True)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["older"]
+    export(saved, tmp_path / "out", replace=True)
+    assert not (tmp_path / "out" / "older").exists()
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_new_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "older").write_text("")
+    move = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError(28, "No space left on device")
+        return move(self, target)
+
+    def replaced() -> None:
+        with whole_folder(tmp_path / "out", replace=True):
+            monkeypatch.setattr(Path, "replace", fail)
+
+    with pytest.raises(OSError, match="No space left"):
+        replaced()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["older"]
 
 
 def test_a_folder_with_something_in_it_is_left_alone(saved: Path, tmp_path: Path) -> None:
