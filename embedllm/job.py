@@ -102,6 +102,7 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
         check_training(config)
         table = build_table(config)
         check_development(config)
+        _check_checkpoint(folder)
 
     from embedllm.eval.tasks import prepare_tasks
 
@@ -138,6 +139,14 @@ def _asked(result: Settings, config: Config) -> Settings:
     names = [spec.name for spec in task_specs(config)]
     tasks = {name: result["tasks"][name] for name in names}
     return {**result, "tasks": tasks, **_means(tasks)}
+
+
+def _check_checkpoint(folder: RunFolder) -> None:
+    """Raise if the checkpoint that the training would go on from is no good."""
+    from embedllm.checkpoint import CHECKPOINT, read_checkpoint
+
+    if (folder.checkpoints / CHECKPOINT).exists():
+        read_checkpoint(folder.checkpoints / CHECKPOINT)
 
 
 def _check_export(source: "Blueprint | Path") -> None:
@@ -252,8 +261,10 @@ def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: Run
         draw_curve(report["selection"], folder.dev_curve)
     embedder.eval()
     end = embedder.encode(probe)
-    if not np.isfinite(end).all() or np.array_equal(start, end):
-        raise RuntimeError("the training left every vector as it was, or made it NaN; nothing is saved")
+    if not np.isfinite(end).all():
+        raise RuntimeError("after the training vectors hold NaN or infinity; nothing is saved")
+    if np.array_equal(start, end):
+        raise RuntimeError("the training left every vector as it was; nothing is saved")
     if config.centring:
         embedder.centre()
     return {**report, "truncated_share": truncated, "positives": _positives(table)}

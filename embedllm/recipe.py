@@ -200,7 +200,9 @@ def check_training(config: Config) -> None:
     check_plan(build_plan(config))
     build_augment(config)
     _build("loss", config.loss)
-    _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    optimizer = _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    if any(group["lr"] <= 0 for group in optimizer.param_groups):
+        raise InputError(f"optimizer.lr: {config.optimizer.get('lr')!r} trains nothing; use a number above 0")
     head = _build("pooling", config.pooling, hidden_size=8)
     if config.adapter.kind == "none" and not list(head.parameters()):
         raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")

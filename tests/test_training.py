@@ -241,6 +241,7 @@ def test_a_run_goes_on_from_another_ones_adapter(
         (["loss.temperature=0"], "loss.temperature: 0"),
         (["loss.temperature=abc"], "loss.temperature: 'abc' is not of type float"),
         (["loss.temprature=1"], "loss.temprature: no such setting; did you mean 'loss.temperature'?"),
+        (["optimizer.lr=0"], "optimizer.lr: 0 trains nothing; use a number above 0"),
         (["optimizer.lr=abc"], "optimizer: torch.optim.AdamW refuses optimizer.lr='abc'"),
         (["adapter=none"], "adapter: nothing can be trained with adapter=none"),
         (["adapter=qlora"], "adapter.kind: "),
@@ -338,3 +339,17 @@ def test_a_learned_temperature_is_trained_logged_and_resumed(
     assert metrics(cut) == metrics(whole)
     temperatures = [float(row[2]) for row in metrics(whole) if row[1] == "train/temperature"]
     assert len(set(temperatures)) == STEPS
+
+
+def test_a_damaged_checkpoint_is_named_before_the_weights_load(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(settings, tmp_path / "runs", monkeypatch) == 0
+    run = only_run(tmp_path / "runs")
+    (run / "result.json").unlink()
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 half a file")
+    with monkeypatch.context() as patch:
+        patch.setattr("embedllm.job.build_embedder", lambda *_: pytest.fail("the weights were loaded"))
+        assert train(settings, tmp_path / "runs", monkeypatch) == 2
+    assert "is damaged, or no checkpoint of embedllm; remove it to start the training anew" in capsys.readouterr().err
