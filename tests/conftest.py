@@ -86,12 +86,16 @@ def run(
     def call(*overrides: str) -> tuple[int, str]:
         defaults = [
             "model=tiny",
+            "pooling=mean",
+            "prompt=none",
             f"runs_dir={tmp_path / 'runs'}",
             f"eval.tasks=[{labelled}]",
             "eval.max_documents=null",
             "trainer.max_steps=0",
         ]
         names = {override.split("=")[0] for override in overrides}
+        if "experiment" in names:
+            names |= {"pooling", "prompt"}
         kept = [override for override in defaults if override.split("=")[0] not in names]
         flags = [override for override in overrides if override.startswith("-")]
         monkeypatch.setattr(sys, "argv", ["train.py", *flags, *kept, *(o for o in overrides if o not in flags)])

@@ -76,6 +76,8 @@ def test_a_finished_run_is_skipped_before_torch_is_imported(
     )
     arguments = [
         "model=tiny",
+        "pooling=mean",
+        "prompt=none",
         f"runs_dir={tmp_path / 'runs'}",
         TASKS.format(labelled),
         "eval.max_documents=null",

@@ -41,7 +41,7 @@ def grid(title: str, down: Sequence[Any], across: Sequence[Any], score: Callable
     print("|---|" + "---:|" * len(across))
     for row in down:
         values = [score(row, column) for column in across]
-        best = max(value for value in values if value is not None)
+        best = max((value for value in values if value is not None), default=None)
         cells = ["" if v is None else f"**{v:.1f}**" if v == best else f"{v:.1f}" for v in values]
         print(f"| {row} | " + " | ".join(cells) + " |")
     print()
@@ -118,7 +118,29 @@ def main(paths: Sequence[str]) -> None:
             sorted({row["layers"] for row in rows}),
             lambda over, layer, rows=rows: one(rows, pool_over=over, layers=layer, centring=True),
         )
+    print("Some cells, set by set (last layer)\n")
     tasks = list(heads[0]["tasks"])
+    chosen = [
+        ("mean", "none"),
+        ("last", "none"),
+        ("eos", "none"),
+        ("last", "cluster"),
+        ("last", "ccw"),
+        ("last", "cot"),
+    ]
+    for centring in (False, True):
+        cells = [
+            (f"{head}, {prompt}{', centred' if centring else ''}", find(heads, pooling=head, prompt=prompt, **settings))
+            for head, prompt in (
+                chosen if not centring else [("last", "cot"), ("concat", "cot"), ("weighted_mean", "cot")]
+            )
+            for settings in ({**last, "centring": centring},)
+        ]
+        print("| head, prompt | " + " | ".join(tasks) + " | mean |\n|---|" + "---:|" * (len(tasks) + 1))
+        for name, (row,) in cells:
+            scores = [*row["tasks"].values(), row["score"]]
+            print(f"| {name} | " + " | ".join(f"{score:.1f}" for score in scores) + " |")
+        print()
     print("The best of each set, and overall\n")
     everything = [row for rows in (heads, depths, *more) for row in rows]
     for task in [*tasks, "mean"]:
