@@ -25,8 +25,8 @@ def run(tmp_path: Path) -> RunFolder:
     texts = [f"text {i}" for i in range(96)]
     for stage, spread in (("before", 6.0), ("after", 0.5)):
         gather(texts, labels, blobs(spread, labels)).save(folder.evidence(stage, "blobs"))
-    entry = {"main_score": 97.0, "before": 31.5, "gain": {"low": 60.0, "high": 70.0}}
-    folder.write_result({"tasks": {"blobs": entry, "sts": {"main_score": 1.0}}})
+    entry = {"metric": "v_measure", "main_score": 97.0, "before": 31.5, "gain": {"low": 60.0, "high": 70.0}}
+    folder.write_result({"tasks": {"blobs": entry, "sts": {"metric": "cosine_spearman", "main_score": 1.0}}})
     return folder
 
 
