@@ -57,6 +57,8 @@ def read_pairs(
         anchor, _find_positive(name, table, anchor, positive, label is not None or augmented), label, negatives
     )
     _require(name, table, columns)
+    if columns.positive is None and label is None:
+        _tell_of_other_columns(name, table, anchor)
     pairs, summary = _collect(name, table, columns, max_pairs)
     _check_views(name, columns, pairs, augmented)
     if label is not None and columns.positive is None:
@@ -90,15 +92,19 @@ def _find_positive(name: str, table: Table, anchor: Column, positive: Column | N
             f"data.positive: no column {positive or DEFAULT_POSITIVE!r} in {name!r} (it has {_listed(table)}), "
             "and single texts need data.augment or data.label to make positives"
         )
+    return None
+
+
+def _tell_of_other_columns(name: str, table: Table, anchor: Column) -> None:
+    """Say that positives are made of the anchors, if another column might hold them."""
     others = [str(column) for column in table.columns if column != anchor]
-    if positive is not None and others:
+    if others:
         logger.info(
             "%s: no column %r (data.positive), so positives are made of the anchors; it also has %s",
             name,
-            positive,
+            DEFAULT_POSITIVE,
             ", ".join(others),
         )
-    return None
 
 
 def _require(name: str, table: Table, columns: _Columns) -> None:
