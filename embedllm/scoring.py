@@ -1,6 +1,7 @@
 """Scores of runs: which a result holds already, how the others are made, and how sure a difference is."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
         folder.write_result({**result, "tasks": lasting})  # the mean stays that of the run's own tasks
 
     if missing:
-        score(Embedder.load(model).to_accelerator(), missing, max_documents, keep)
+        with folder.locked() if result else nullcontext():
+            score(Embedder.load(model).to_accelerator(), missing, max_documents, keep)
     return {spec.name: scores[spec.name] for spec in specs}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from embedllm import Embedder
 from embedllm.cli import main
+from embedllm.runs import RunFolder
 
 
 @pytest.fixture
@@ -167,3 +168,13 @@ def test_a_full_disk_leaves_no_half_file(
     assert main(["encode", str(tiny_path), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.npy")]) == 1
     assert "No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(
+    run_folder: Path, sts: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run_folder / "result.json").read_text()
+    with RunFolder(run_folder).locked():
+        assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 2
+    assert "another process is at work on this run" in capsys.readouterr().err
+    assert (run_folder / "result.json").read_text() == before
