@@ -25,10 +25,14 @@ def check_development(config: Config) -> None:
     """
     from embedllm.eval.tasks import prepare_tasks
 
-    specs = dev_specs(config)
+    check_overlap(config)
+    prepare_tasks(dev_specs(config), _documents(config))
+
+
+def check_overlap(config: Config) -> None:
+    """Raise an InputError if a task that picks weights is in ``eval.tasks`` too. Imports neither torch nor mteb."""
     if config.eval.select and not config.eval.allow_overlap:
-        _refuse_overlap(specs, task_specs(config))
-    prepare_tasks(specs, _documents(config))
+        _refuse_overlap(dev_specs(config), task_specs(config))
 
 
 def build_development(config: Config, folder: RunFolder) -> "Development | None":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedllm.config import Config
-from embedllm.development import build_development, check_development
+from embedllm.development import build_development, check_development, check_overlap
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec
 from embedllm.eval.suites import suite_of
@@ -53,6 +53,7 @@ def run_folder(plain: Settings, choices: Mapping[str, str]) -> RunFolder:
 
 def finished(config: Config, folder: RunFolder) -> Settings | None:
     """Return the result of a run that is done and holds every task asked for. Imports neither torch nor mteb."""
+    check_overlap(config)
     result = folder.read_result()
     if result is None or missing_tasks(task_specs(config), config.eval.max_documents, result["tasks"]):
         return None

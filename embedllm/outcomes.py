@@ -73,13 +73,18 @@ def _report_runs(results: Sequence[Result]) -> None:
 
 def _report_scans(scans: Sequence[Result]) -> None:
     """Print the ranking of all cells, and write it into the study's folder."""
-    from embedllm.report.ranking import rank, ranking_table, write
+    from embedllm.report.ranking import rank, ranking_table, same_tasks, write
 
-    tasks = list(dict.fromkeys(_tasks_of(scan) for scan in scans))
-    if len(tasks) > 1:
-        print(f"\nno ranking: the scans are of different tasks, {'; '.join(tasks)}\n")
+    if not same_tasks(scans):
+        print("\nno ranking: the scans are of different tasks\n")
         return
+    tasks = [_tasks_of(scans[0])]
     ranked = rank(scans)
+    lacking = sum(len(scan["cells"]) for scan in scans) - len(ranked)
+    if lacking:
+        print(
+            f"\nincomplete: {lacking} of {lacking + len(ranked)} ways to make vectors lack a score and are not ranked"
+        )
     if not ranked:
         return
     config = scans[0]["config"]

@@ -6,9 +6,10 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from embedllm.config import Config, config_dir
@@ -71,7 +72,8 @@ def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: R
 
     prepare_tasks(specs, config.eval.max_documents)
     log.info("%s", folder.path)
-    known = {_key(cell): cell["tasks"] for cell in (_read(folder) or {"cells": []})["cells"]}
+    stored = {_key(cell): cell for cell in (_read(folder) or {"cells": []})["cells"]}
+    known = {key: cell["tasks"] for key, cell in stored.items()}
     result = {
         "run_id": folder.path.name.rpartition("-")[2],
         "study": config.study,
@@ -82,9 +84,10 @@ def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: R
         "commit": commit(),
         "hardware": hardware(),
     }
-    cells: list[Settings] = []
+    found: Settings = {}
     for cell, tasks in _scored(plans, config, specs, known):
-        cells.append({**asdict(cell), "tasks": tasks})
+        stored[_key(asdict(cell))] = {**asdict(cell), "tasks": tasks}
+        cells = [stored[key] for key in (_key(asdict(cell)) for cell in plans) if key in stored]
         found = {**result, "complete": len(cells) == len(plans), "cells": cells}
         replace_text(_path(folder), json.dumps(found))
     return _asked(found, specs)
@@ -129,6 +132,11 @@ def plan_scan(config: Config) -> Plans:
                 for layers in depths(depth_of(base.spec), config.scan.every):
                     variants[Cell(pooling, pool_over, layers, False)] = Variant(head, layers, base.spec.final_norm)
     prompt = config.prompt
+    if not variants:
+        raise InputError(
+            f"scan.pool_over: {list(config.scan.pool_over)} leaves nothing to scan with the prompt {prompt.template!r} "
+            f"and the heads {', '.join(config.scan.poolings)}; add all"
+        )
     plans = draw_up_variants(
         base.spec, list(variants.values()), template=prompt.template, bos=prompt.bos, adapter=base.adapter
     )
@@ -159,6 +167,7 @@ def _scored(
     from embedllm.eval.encoder import Watched
     from embedllm.eval.score import score_tasks
     from embedllm.scan.cached_encoder import CachedEncoder
+    from embedllm.scan.vector_cache import VectorCache
 
     sample = config.eval.max_documents
     left = {cell: missing_tasks(specs, sample, known.get(_key(asdict(cell)), {})) for cell in plans}
@@ -167,9 +176,14 @@ def _scored(
     todo = [cell for cell in plans if left[cell]]
     distinct = list({id(plan): plan for plan in plans.values()}.values())
     embedder = None
-    with logging_redirect_tqdm(), _quiet_scores(), tqdm(total=len(todo), unit="cell", desc="scan") as bar:
+    with ExitStack() as stack:
+        stack.enter_context(logging_redirect_tqdm())
+        stack.enter_context(_quiet_scores())
+        bar = stack.enter_context(tqdm(total=len(todo), unit="cell", desc="scan"))
+        own = None if config.eval.cache else Path(stack.enter_context(TemporaryDirectory()))
+        cache = VectorCache(own)
         for cell in todo:
-            encoder = CachedEncoder(plans[cell], also=distinct, centred=cell.centring, embedder=embedder)
+            encoder = CachedEncoder(plans[cell], cache, distinct, centred=cell.centring, embedder=embedder)
             found = score_tasks(Watched(encoder), left[cell], max_documents=sample)
             of = {spec.name: documents_of(spec, sample) for spec in left[cell]}
             entries = {name: {**entry, "of": of[name]} for name, entry in found.items()}

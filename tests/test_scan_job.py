@@ -190,3 +190,76 @@ def test_what_is_wrong_is_one_sentence(run: Run, tmp_path: Path, overrides: list
 @pytest.mark.parametrize(("every", "expected"), [(None, [7]), (1, [1, 2, 3, 4, 5, 6, 7]), (3, [1, 4, 7]), (9, [7])])
 def test_depths_are_counted_from_the_last_layer(every: int | None, expected: list[int]) -> None:
     assert depths(7, every) == expected
+
+
+def test_scans_of_two_models_and_templates_are_told_apart(run: Run, tmp_path: Path, tiny_path: Path) -> None:
+    models = "model.attention=causal,bidirectional"
+    templates = 'prompt.template="The {text} is","About {text}: topic"'
+    assert run("-m", "scan.poolings=[mean]", "scan.every=1", models, templates, "study=scan")[0] == 0
+    with (tmp_path / "runs" / "scan" / "ranking.csv").open() as file:
+        rows = [tuple(value for name, value in row.items() if name != "score") for row in csv.DictReader(file)]
+    assert len(rows) == 16
+    keys = [tuple(row[:-1]) for row in rows]
+    assert len(set(keys)) == 16
+    assert {"causal", "bidirectional", "The {text} is", "About {text}: topic"} <= {
+        value for row in rows for value in row
+    }
+
+
+def test_scans_of_different_tasks_are_not_ranked(run: Run, tmp_path: Path, labelled: Path) -> None:
+    more = labelled.with_name("more.csv")
+    more.write_text(labelled.read_text() + "another,cat\n")
+    code, printed = run("-m", "scan.poolings=[mean]", f"eval.tasks=[{labelled}],[{more}]", "study=scan")
+    assert code == 0
+    assert "no ranking: the scans are of different tasks" in printed
+    assert not (tmp_path / "runs" / "scan" / "ranking.csv").exists()
+
+
+def test_an_interrupt_while_a_task_is_added_loses_no_cell(
+    run: Run, tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedllm.eval import score
+
+    assert run(*SCAN)[0] == 0
+    more = labelled.with_name("more.csv")
+    more.write_text(labelled.read_text() + "another,cat\n")
+    whole, calls = score._score, []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score, "_score", interrupted)
+        assert run(*SCAN, f"eval.tasks=[{labelled},{more}]")[0] == 130
+    (scan,) = scans(tmp_path)
+    assert ["animals" in cell["tasks"] for cell in scan["cells"]] == [True] * 12
+    assert sum("more" in cell["tasks"] for cell in scan["cells"]) == 2
+
+
+def test_a_scan_without_the_cache_keeps_no_vector(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedllm.scan.vector_cache import VectorCache
+
+    folders = []
+    put = VectorCache.put
+    monkeypatch.setattr(VectorCache, "put", lambda self, *args: folders.append(self.folder) or put(self, *args))
+    assert run(*SCAN, "eval.cache=false", 'prompt.template="Kept nowhere: {text}"')[0] == 0
+    assert folders
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_the_overlay_has_every_setting_of_the_model(run: Run, tmp_path: Path) -> None:
+    settings = ["prompt=cluster", "prompt.bos=true", "model.max_length=40"]
+    assert run("scan.poolings=[mean]", *settings, "study=scan")[0] == 0
+    (scan,) = scans(tmp_path)
+    best = max(cell["score"] if "score" in cell else cell["tasks"]["animals"]["main_score"] for cell in scan["cells"])
+    assert run(f"--config-dir={tmp_path / 'runs' / 'scan'}", "experiment=winner", "study=alone", *NO_CACHE)[0] == 0
+    assert run_score(tmp_path) == pytest.approx(best, abs=1e-4)
+
+
+def test_nothing_to_scan_is_a_sentence(run: Run) -> None:
+    code, printed = run("scan.poolings=[mean]", "scan.pool_over=[suffix]", "prompt=none")
+    assert code == 2
+    assert "scan.pool_over: ['suffix'] leaves nothing to scan with the prompt '{text}'" in printed

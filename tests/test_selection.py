@@ -263,3 +263,11 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
     chosen = {"curve": {0: 1.0, 5: 3.0, 10: 2.0}, "steps": [5, 10], "score": 3.5, "tasks": ["a", "b"]}
     draw_curve(chosen, tmp_path / "new" / "curve.png")
     assert (tmp_path / "new" / "curve.png").stat().st_size > 5_000
+
+
+def test_a_finished_run_is_not_scored_on_what_picked_its_weights(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("runs") == 0
+    assert run("runs", f"eval.tasks=[{tmp_path / 'dev.csv'}]") == 2
+    assert "is in eval.tasks too, and a score that picked the weights is no test of them" in capsys.readouterr().err

@@ -16,7 +16,8 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
     """Write the figure; its suffix decides the format.
 
     With several depths, a panel is a head with what it pools over, and layers go across. With one, heads go across.
-    A row is a prompt, of a model if there are several, in the order of its best cell. The best cell has a frame.
+    A row is a prompt, with what else tells one scan from another, in the order of its best cell. The best cell has
+    a frame.
 
     Args:
         ranked: cells, best first.
@@ -25,7 +26,8 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    settings = [_named(cell.settings) for cell in ranked]
+    names = [name for name in ranked[0].base if len({str(cell.base[name]) for cell in ranked}) > 1]
+    settings = [_named(cell.settings, names) for cell in ranked]
     across, panel = ("layers", "head") if len({row["layers"] for row in settings}) > 1 else ("head", "layers")
     rows = list(dict.fromkeys(row["row"] for row in settings))
     columns = sorted({row[across] for row in settings})
@@ -33,7 +35,11 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
     centrings = sorted({row["centring"] for row in settings})
     grids = {(one, centring): np.full((len(rows), len(columns)), np.nan) for one in panels for centring in centrings}
     for row, cell in zip(settings, ranked, strict=True):
-        grids[row[panel], row["centring"]][rows.index(row["row"]), columns.index(row[across])] = cell.score
+        place = rows.index(row["row"]), columns.index(row[across])
+        grid = grids[row[panel], row["centring"]]
+        if np.isfinite(grid[place]):
+            raise ValueError(f"two cells have the settings {row}")
+        grid[place] = cell.score
     low, high = ranked[-1].score, ranked[0].score
 
     width = 1.9 + 0.25 * max(map(len, rows)) / 3 + len(centrings) * (0.55 * len(columns) + 0.3)
@@ -79,11 +85,12 @@ def _frame(row: int, column: int) -> Any:
     return Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="#d55e00", linewidth=2)
 
 
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with the names of row and head."""
+def _named(settings: Mapping[str, Any], shared: Sequence[str]) -> dict[str, Any]:
+    """Return settings with the names of row and head; ``shared`` names what tells one scan from another."""
     over = settings["pool_over"]
     head = settings["pooling"] if over == "all" else f"{settings['pooling']} over {over}"
-    return {**settings, "head": head, "row": settings["prompt"]}
+    base = [f"{name}={settings[name]}" for name in shared if name != "prompt"]
+    return {**settings, "head": head, "row": ", ".join([str(settings["prompt"]), *base])}
 
 
 def _scores_of(ranked: Sequence[Ranked]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from embedllm.report.tables import aligned
+from embedllm.report.tables import aligned, flatten
 
 SHOWN = 10
 
@@ -22,6 +22,8 @@ class Ranked:
 
     scan: Scan
     cell: Mapping[str, Any]
+    base: Mapping[str, Any]
+    """Settings that the cells of a scan share: model, prompt, and what else differs between scans."""
 
     @property
     def score(self) -> float:
@@ -31,8 +33,7 @@ class Ranked:
     @property
     def settings(self) -> dict[str, Any]:
         """What tells it from other cells."""
-        names = ("pooling", "pool_over", "layers", "centring")
-        return {**{name: self.scan["choices"].get(name) for name in ("model", "prompt")}, **_picked(self.cell, names)}
+        return {**self.base, **_picked(self.cell, ("pooling", "pool_over", "layers", "centring"))}
 
     @property
     def tasks(self) -> dict[str, float]:
@@ -42,8 +43,37 @@ class Ranked:
 
 def rank(scans: Sequence[Scan]) -> list[Ranked]:
     """Return all cells with a score for every task, best first."""
-    cells = [Ranked(scan, cell) for scan in scans for cell in scan["cells"] if cell["score"] is not None]
+    bases = _bases(scans)
+    cells = [
+        Ranked(scan, cell, base)
+        for scan, base in zip(scans, bases, strict=True)
+        for cell in scan["cells"]
+        if cell["score"] is not None
+    ]
     return sorted(cells, key=lambda cell: -cell.score)
+
+
+def same_tasks(scans: Sequence[Scan]) -> bool:
+    """Return whether all cells were scored on the same documents."""
+    found = [{name: entry.get("of") for name, entry in cell["tasks"].items()} for s in scans for cell in s["cells"]]
+    return all(documents == found[0] for documents in found)
+
+
+def _bases(scans: Sequence[Scan]) -> list[dict[str, Any]]:
+    """Return model and prompt of each scan, and the other settings that are not the same in all."""
+    flat = [flatten(_picked(scan["config"], ("model", "prompt", "adapter", "seed"))) for scan in scans]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    shown = {"model.name", "model.layers", "prompt.template"}
+    varying = [name for name in names if len({str(row.get(name)) for row in flat}) > 1 and name not in shown]
+    models = [scan["choices"].get("model") for scan in scans]
+    if len(set(models)) < len({row.get("model.name") for row in flat}):
+        models = [row.get("model.name") for row in flat]
+    bases = []
+    for scan, settings, model in zip(scans, flat, models, strict=True):
+        prompt = scan["choices"].get("prompt")
+        base = {"model": model, "prompt": settings["prompt.template"] if prompt == "custom" else prompt}
+        bases.append({**base, **{name: settings.get(name) for name in varying}})
+    return bases
 
 
 def ranking_table(ranked: Sequence[Ranked]) -> str:
@@ -61,7 +91,7 @@ def ranking_table(ranked: Sequence[Ranked]) -> str:
     table = [header]
     for place, cell in shown:
         scores = [*cell.tasks.values(), *([cell.score] if len(tasks) > 1 else [])]
-        settings = [str(cell.settings[name]).lower() for name in varying]
+        settings = [_word(cell.settings[name]) for name in varying]
         table.append([str(place), *settings, *(f"{score:.1f}" for score in scores)])
     return aligned(table, left=1 + len(varying))
 
@@ -73,7 +103,7 @@ def ranking_csv(ranked: Sequence[Ranked]) -> str:
     writer.writerow([*ranked[0].settings, *ranked[0].tasks, "score"])
     for cell in ranked:
         scores = [f"{score:.4f}" for score in (*cell.tasks.values(), cell.score)]
-        writer.writerow([*(str(value).lower() for value in cell.settings.values()), *scores])
+        writer.writerow([*map(_word, cell.settings.values()), *scores])
     return text.getvalue()
 
 
@@ -85,18 +115,17 @@ def winner_overlay(ranked: Sequence[Ranked], tasks: str) -> str:
         tasks: what describes the tasks of their scores.
     """
     best, config = ranked[0], ranked[0].scan["config"]
-    choices = best.scan["choices"]
     overrides = [{"override /pooling": best.cell["pooling"]}]
-    model = _picked(config["model"], ("name", "final_norm", "attention", "max_length"))
+    if best.scan["choices"]["prompt"] != "custom":
+        overrides.insert(0, {"override /prompt": best.scan["choices"]["prompt"]})
     settings: dict[str, Any] = {
-        "model": {**model, "layers": best.cell["layers"]},
+        "model": {**config["model"], "layers": best.cell["layers"]},
+        "prompt": dict(config["prompt"]),
         "pooling": {"pool_over": best.cell["pool_over"]},
         "centring": best.cell["centring"],
     }
-    if choices["prompt"] == "custom":
-        settings["prompt"] = dict(config["prompt"])
-    else:
-        overrides.insert(0, {"override /prompt": choices["prompt"]})
+    if config["adapter"]["path"] is not None:
+        settings["adapter"] = dict(config["adapter"])
     comment = f"# The best of {len(ranked)} ways to make vectors: {best.score:.1f}, the mean of {tasks}"
     return f"# @package _global_\n{comment}\n" + yaml.safe_dump({"defaults": overrides, **settings}, sort_keys=False)
 
@@ -106,6 +135,10 @@ def _is_plain(cell: Ranked) -> bool:
     deepest = max(other["layers"] for other in cell.scan["cells"])
     as_it_comes = (settings["prompt"], settings["pooling"], settings["pool_over"], settings["centring"])
     return as_it_comes == ("none", "mean", "all", False) and settings["layers"] == deepest
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _picked(mapping: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -50,6 +50,9 @@ def read_records(path: Path) -> npt.NDArray[Any] | None:
             return np.memmap(file, record, "r", offset=_HEADER.size, shape=(count,))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        log.warning("%s cannot be read (%s), its vectors are computed again", path, error.strerror)
+        return None
 
 
 def find_rows(records: npt.NDArray[Any], wanted: Collection[bytes]) -> dict[bytes, int]:
