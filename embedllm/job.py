@@ -10,7 +10,6 @@ from embedllm.config import Config
 from embedllm.development import build_development, check_development, check_overlap
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec
-from embedllm.eval.suites import suite_of
 from embedllm.recipe import (
     build_augment,
     build_embedder,
@@ -19,6 +18,7 @@ from embedllm.recipe import (
     build_table,
     check_training,
     identified,
+    origin,
     plan_embedder,
     task_specs,
     untrained_encoder,
@@ -176,8 +176,6 @@ def _new_result(
     table: "PairTable | None",
     tracker: "Tracker",
 ) -> Settings:
-    from embedllm.provenance import commit, hardware, versions
-
     specs = task_specs(config)
     before, train, measured = None, None, {}
     if table is None:
@@ -193,17 +191,10 @@ def _new_result(
     after = _score(model, specs, config, folder, tracker, "after")
     measured["after"] = _measures(model, config)
     return {
-        "run_id": folder.path.name.rpartition("-")[2],
-        "study": config.study,
-        "choices": dict(choices),
-        "config": plain,
+        **origin(config, plain, choices, folder),
         "tasks": compared(before, after, specs),
         "intrinsic": {stage: found for stage, found in measured.items() if found},
-        "suite": suite_of(config.eval.tasks, config.eval.max_documents),
-        "versions": versions(),
         "train": train,
-        "commit": commit(),
-        "hardware": hardware(),
     }
 
 

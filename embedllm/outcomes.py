@@ -78,7 +78,7 @@ def _report_scans(scans: Sequence[Result]) -> None:
     if not same_tasks(scans):
         print("\nno ranking: the scans are of different tasks\n")
         return
-    tasks = [_tasks_of(scans[0])]
+    tasks = _tasks_of(scans[0])
     ranked = rank(scans)
     lacking = sum(len(scan["cells"]) for scan in scans) - len(ranked)
     if lacking:
@@ -88,8 +88,8 @@ def _report_scans(scans: Sequence[Result]) -> None:
     if not ranked:
         return
     config = scans[0]["config"]
-    paths = write(Path(config["runs_dir"]).expanduser() / config["study"], ranked, tasks[0])
-    print(f"\n{ranking_table(ranked)}\n\ntasks: {tasks[0]}")
+    paths = write(Path(config["runs_dir"]).expanduser() / config["study"], ranked, tasks)
+    print(f"\n{ranking_table(ranked)}\n\ntasks: {tasks}")
     print(f"{len(ranked)} ways to make vectors were tried on these tasks, so on others the best will score lower.\n")
     for name, path in paths.items():
         print(f"{name}: {path}")

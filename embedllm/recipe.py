@@ -15,6 +15,8 @@ from embedllm.data.sources import fingerprint
 from embedllm.errors import InputError
 from embedllm.eval.mirror_files import mirror_digest
 from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.eval.suites import suite_of
+from embedllm.runs import RunFolder
 
 if TYPE_CHECKING:  # the settings are read without torch
     from embedllm.blueprint import Blueprint, Head
@@ -63,6 +65,22 @@ def _task_identity(spec: TaskSpec) -> str:
     if spec.path:
         return f"{spec.kind}:{file_digest(spec.path)}"
     return spec.name if spec.mirror is None else f"{spec.name}:{mirror_digest(spec.name, spec.mirror)}"
+
+
+def origin(config: Config, plain: Mapping[str, Any], choices: Mapping[str, str], folder: RunFolder) -> dict[str, Any]:
+    """Return what the result of a run or a scan says of where it comes from."""
+    from embedllm.provenance import commit, hardware, versions
+
+    return {
+        "run_id": folder.path.name.rpartition("-")[2],
+        "study": config.study,
+        "choices": dict(choices),
+        "config": plain,
+        "suite": suite_of(config.eval.tasks, config.eval.max_documents),
+        "versions": versions(),
+        "commit": commit(),
+        "hardware": hardware(),
+    }
 
 
 def task_specs(config: Config) -> list[TaskSpec]:

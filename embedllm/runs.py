@@ -133,6 +133,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def scan(self) -> Path:
+        """The scores of a scan, which has no ``result.json``."""
+        return self.path / "scan.json"
+
+    @property
     def error(self) -> Path:
         """Why the last attempt failed."""
         return self.path / "error.txt"

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from embedllm.config import Config, config_dir
 from embedllm.errors import InputError
 from embedllm.eval.score import mean_score
-from embedllm.eval.suites import suite_of
-from embedllm.recipe import head_factory, identified, plan_embedder, task_specs
+from embedllm.recipe import head_factory, identified, origin, plan_embedder, task_specs
 from embedllm.runs import RunFolder, replace_text, run_id
 from embedllm.scoring import documents_of, missing_tasks, status
 from embedllm.targets import locate
@@ -68,28 +67,18 @@ def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: R
     specs = task_specs(config)
 
     from embedllm.eval.tasks import prepare_tasks
-    from embedllm.provenance import commit, hardware, versions
 
     prepare_tasks(specs, config.eval.max_documents)
     log.info("%s", folder.path)
     stored = {_key(cell): cell for cell in (_read(folder) or {"cells": []})["cells"]}
     known = {key: cell["tasks"] for key, cell in stored.items()}
-    result = {
-        "run_id": folder.path.name.rpartition("-")[2],
-        "study": config.study,
-        "choices": dict(choices),
-        "config": plain,
-        "suite": suite_of(config.eval.tasks, config.eval.max_documents),
-        "versions": versions(),
-        "commit": commit(),
-        "hardware": hardware(),
-    }
+    result = origin(config, plain, choices, folder)
     found: Settings = {}
     for cell, tasks in _scored(plans, config, specs, known):
         stored[_key(asdict(cell))] = {**asdict(cell), "tasks": tasks}
         cells = [stored[key] for key in (_key(asdict(cell)) for cell in plans) if key in stored]
         found = {**result, "complete": len(cells) == len(plans), "cells": cells}
-        replace_text(_path(folder), json.dumps(found))
+        replace_text(folder.scan, json.dumps(found))
     return _asked(found, specs)
 
 
@@ -219,13 +208,9 @@ def _key(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return cell["pooling"], cell["pool_over"], cell["layers"], cell["centring"]
 
 
-def _path(folder: RunFolder) -> Path:
-    return folder.path / "scan.json"
-
-
 def _read(folder: RunFolder) -> Settings | None:
     """Return what is written of a scan; None if nothing is."""
-    if not _path(folder).is_file():
+    if not folder.scan.is_file():
         return None
-    found: Settings = json.loads(_path(folder).read_text(encoding="utf-8"))
+    found: Settings = json.loads(folder.scan.read_text(encoding="utf-8"))
     return found

@@ -108,7 +108,7 @@ def find_saved(path: str | Path) -> Path | None:
     """
     run = RunFolder(Path(path).expanduser())
     found = next((folder for folder in (run.path, run.model) if (folder / MANIFEST).is_file()), None)
-    if found is None and (run.path / "scan.json").is_file():
+    if found is None and run.scan.is_file():
         raise InputError(f"RUN: {str(path)!r} is a scan, which has scores and no model; give a run")
     if found is None and run.config.is_file() and not (run.path / "config.json").is_file():
         raise InputError(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from embedllm.eval.encoder import TextEncoder
 from embedllm.eval.evidence import Evidence, gather
+from embedllm.eval.hub_tasks import splits_of
 from embedllm.eval.paired import AnyEvidence
 from embedllm.eval.predictions import keeps_predictions, read_predictions
 
@@ -63,7 +64,7 @@ def _clustering_evidence(task: Any, texts: Sequence[str], vectors: npt.NDArray[n
     if not isinstance(task, AbsTaskClustering) or len(task.hf_subsets) != 1 or len(task.eval_splits) != 1:
         return None
     (subset,), (split,) = task.hf_subsets, task.eval_splits
-    rows = (task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset])[split]
+    rows = splits_of(task, subset)[split]
     by_text: dict[str, deque[Any]] = {}  # mteb may have drawn some, in an order of its own
     for text, label in zip(rows[task.input_column_name], rows[task.label_column_name], strict=True):
         by_text.setdefault(text, deque()).append(label)

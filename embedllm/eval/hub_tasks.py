@@ -88,7 +88,7 @@ def _limit(task: Any, max_documents: int) -> None:
             kind,
         )
         return
-    parts = [(split, _splits_of(task, subset)) for subset in task.hf_subsets for split in task.eval_splits]
+    parts = [(split, splits_of(task, subset)) for subset in task.hf_subsets for split in task.eval_splits]
     embedded = [_documents(task, splits[split]) for split, splits in parts]
     if max(embedded) <= max_documents:
         return  # mteb draws as few by itself: the score stays exactly its own
@@ -99,7 +99,7 @@ def _limit(task: Any, max_documents: int) -> None:
         task.max_fraction_of_documents_to_embed = task.max_document_to_embed = None
 
 
-def _splits_of(task: Any, subset: str) -> Any:
+def splits_of(task: Any, subset: str) -> Any:
     """Return the splits of a subset by name, found as mteb itself finds them."""
     return task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset]
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from embedllm.eval.classification_evidence import ClassificationEvidence
+from embedllm.eval.hub_tasks import splits_of
 from embedllm.eval.pair_evidence import PairClassificationEvidence, SimilarityEvidence
 from embedllm.eval.stored import digests
 
@@ -41,8 +42,7 @@ def read_predictions(task: Any, folder: Path) -> PredictionEvidence | None:
         return None
     (subset,), (split,) = task.hf_subsets, task.eval_splits
     predicted = json.loads((folder / task.prediction_file_name).read_text(encoding="utf-8"))[subset][split]
-    data = task.dataset if subset not in task.dataset and subset == "default" else task.dataset[subset]
-    return read(task, data[split], predicted)
+    return read(task, splits_of(task, subset)[split], predicted)
 
 
 def _reader(task: Any) -> Callable[[Any, Any, Any], PredictionEvidence] | None:

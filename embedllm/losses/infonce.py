@@ -13,6 +13,9 @@ from embedllm.errors import InputError
 from embedllm.losses.masks import more_similar, own_texts, same_label, same_text
 from embedllm.losses.temperature import Temperature
 
+Block = tuple[Tensor, Tensor]
+"""Cosines of more negatives and the mask of those that are left out, (B, any) each."""
+
 
 class InfoNCE(nn.Module):
     r"""In-batch contrastive loss over cosine similarities (van den Oord et al., 2018).
@@ -80,32 +83,24 @@ class InfoNCE(nn.Module):
             anchors, positives = _unit(anchors), _unit(positives)
             own = torch.arange(len(anchors), device=anchors.device) + offset  # (B,)
             ignored = _ignored(len(positives), own, labels, texts)  # (B, N)
-            hard, no_hard = None, None
+            extra: list[Block] = []
             if negatives is not None:
                 hard = anchors @ _unit(negatives.flatten(0, -2)).T  # (B, M)
                 no_hard = torch.zeros_like(hard, dtype=torch.bool)
                 if texts is not None:
                     no_hard = own_texts(texts, own, len(positives))
-            return self._loss(anchors, positives, own, ignored, hard, no_hard)
+                extra.append((hard, no_hard))
+            return self._loss(anchors, positives, own, ignored, extra)
 
-    def _loss(
-        self,
-        anchors: Tensor,
-        positives: Tensor,
-        own: Tensor,
-        ignored: Tensor,
-        hard: Tensor | None,
-        no_hard: Tensor | None,
-    ) -> Tensor:
+    def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         """Return the loss of unit vectors; masks are True where a column is no negative."""
         cosines = anchors @ positives.T  # (B, N)
-        extra = [] if hard is None or no_hard is None else [(hard, no_hard)]
         loss = self._rank(cosines, own, ignored, extra)
         if self.symmetric:
             loss = (loss + self._rank(cosines.T, own, ignored.T, [])) / 2
         return loss
 
-    def _rank(self, cosines: Tensor, own: Tensor, ignored: Tensor, extra: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def _rank(self, cosines: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         """Return the mean cross-entropy of picking column ``own`` of each row.
 
         Args:
@@ -164,23 +159,13 @@ class AllPairsInfoNCE(InfoNCE):
         super().__init__(temperature, True, learn_temperature, margin, false_negative_margin)
         self.reverse = reverse
 
-    def _loss(
-        self,
-        anchors: Tensor,
-        positives: Tensor,
-        own: Tensor,
-        ignored: Tensor,
-        hard: Tensor | None,
-        no_hard: Tensor | None,
-    ) -> Tensor:
+    def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         itself = F.one_hot(own, len(positives)).bool()
         others = ignored | itself
-        extra = [(anchors @ anchors.T, others), (positives @ positives.T, others)]
+        blocks = [(anchors @ anchors.T, others), (positives @ positives.T, others)]
         if self.reverse:
-            extra.append((positives @ anchors.T, others))
-        if hard is not None and no_hard is not None:
-            extra.append((hard, no_hard))
-        return self._rank(anchors @ positives.T, own, ignored, extra)
+            blocks.append((positives @ anchors.T, others))
+        return self._rank(anchors @ positives.T, own, ignored, [*blocks, *extra])
 
 
 def _unit(vectors: Tensor) -> Tensor:
