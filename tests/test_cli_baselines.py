@@ -45,11 +45,11 @@ Evaluate = Callable[..., tuple[int, list[list[str]], str, str]]
 
 @pytest.fixture(autouse=True)
 def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten runs of k-means on 16,384 drawn documents, by mteb and again for the evidence: too slow here."""
+    """Ten runs of k-means on 16,384 drawn documents, and 50 halves: too slow here."""
     from mteb.abstasks import AbsTaskClustering
 
     monkeypatch.setattr(AbsTaskClustering, "max_documents_per_cluster", 128)
-    monkeypatch.setattr("embedllm.eval.evidence.DRAWS", 128)
+    monkeypatch.setattr("embedllm.eval.halves.HALVES", 3)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def score_tasks(
         max_documents: See :func:`embedllm.eval.tasks.prepare_tasks`.
         on_result: Called with the name and the score as soon as a task is done.
         on_evidence: Called before with the name and what a comparison with another score of the task needs, if there
-            is such a thing. Without it none is gathered, which takes half the time.
+            is such a thing. Without it none is gathered, which saves the time of clustering halves of the documents.
 
     Raises:
         InputError: A file cannot be used or a name is unknown; raised before anything is embedded.
@@ -120,7 +120,7 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
             main_score = 100 * float(result.task_results[0].get_score())
             if not math.isfinite(main_score):
                 raise ValueError(f"its {metric} is {main_score}, as when all vectors are equal")
-            evidence = gatherer.evidence() if gather else None
+            evidence = gatherer.evidence(main_score) if gather else None
     std = _std([part for parts in result.task_results[0].scores.values() for part in parts], metric)
     score: TaskScore = {
         "main_score": main_score,

@@ -72,8 +72,9 @@ class Comparison:
 def compare(a: RunFolder, b: RunFolder, tasks: Sequence[str] | None = None) -> Comparison:
     """Compare two finished runs on all tasks that either has, or on those named.
 
-    The intervals come from a paired bootstrap over documents (:mod:`embedllm.eval.bootstrap`). That of the mean draws
-    the documents of each task apart from those of the others; it speaks of these tasks, not of tasks in general.
+    The intervals come from a paired bootstrap over documents (:mod:`embedllm.eval.bootstrap`), and for clusterings from
+    halves of the documents (:mod:`embedllm.eval.halves`). That of the mean draws the documents of each task apart from
+    those of the others; it speaks of these tasks, not of tasks in general.
 
     Raises:
         InputError: a run is not finished, or neither has a task of that name.
