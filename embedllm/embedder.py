@@ -184,7 +184,7 @@ class Embedder(nn.Module):
 
         Args:
             texts: N strings.
-            batch_tokens: tokens of one forward pass; None: 2,048 on a CPU, 65,536 on an accelerator.
+            batch_tokens: tokens of one forward pass; None: 512 on a CPU, 65,536 on an accelerator.
             progress: show a bar with tokens per second and the time left.
         """
         if isinstance(texts, str):
@@ -192,7 +192,7 @@ class Embedder(nn.Module):
         unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         rows = self.tokenize(list(unique))
         vectors = np.empty((len(rows), self.output_size), dtype=np.float32)
-        budget = batch_tokens or (2_048 if self.device.type == "cpu" else 65_536)
+        budget = batch_tokens or (512 if self.device.type == "cpu" else 65_536)
         was_training = self.training
         self.eval()
         with tqdm(total=sum(map(len, rows)), unit="tok", unit_scale=True, desc="encode", disable=not progress) as bar:

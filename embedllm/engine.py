@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
+from embedllm.fused_norm import fuse_norms
+from embedllm.low_precision import lowered
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
+from embedllm.short_attention import short_attention
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
@@ -72,6 +75,7 @@ class ContrastiveStep:
         self.grad_cache = grad_cache
         self.autocast = autocast
         key_dropout(embedder)
+        fuse_norms(embedder.backbone)
 
     def __call__(self, pool: Pool, *, key: Sequence[int], scale: float = 1.0) -> StepReport:
         """Add the gradients of ``scale`` times the loss of ``pool`` to ``.grad``.
@@ -83,8 +87,7 @@ class ContrastiveStep:
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
         batches = list(length_sorted(rows, self.micro_batch_tokens))
-        casts = training_casts(self.embedder.backbone, self.autocast)
-        with _own_random_state(self.embedder.device), casts:
+        with _own_random_state(self.embedder.device), self._fast():
             with torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, key) for batch in batches]
             loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)
@@ -94,6 +97,13 @@ class ContrastiveStep:
                 outputs[i] = output.detach()  # frees the graph
         padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in batches)
         return StepReport(loss, sum(map(len, rows)), padded)
+
+    @contextmanager
+    def _fast(self) -> Iterator[None]:
+        """Compute in the dtype of autocast throughout, short texts by plain products."""
+        backbone = self.embedder.backbone
+        with training_casts(backbone, self.autocast), lowered(backbone, self.autocast), short_attention(backbone):
+            yield
 
     def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int]) -> Tensor:
         """Return the vectors of one micro-batch, (len(batch), D)."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from embedllm.backbone import resolve_dtype
+from embedllm.backbone import resolve_dtype, trains_fast_in_bfloat16
 from embedllm.callbacks import Checkpoints, LogMetrics, ProgressBar
 from embedllm.checkpoint import CHECKPOINT, WholeCheckpointIO
 from embedllm.data.augment import Augmenter, Identity
@@ -30,7 +30,7 @@ from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
-CPU_MICRO_BATCH_TOKENS = 1_024
+CPU_MICRO_BATCH_TOKENS = 512
 GPU_MICRO_BATCH_TOKENS = 16_384
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -122,6 +122,8 @@ def make_module(
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
+    if precision == "auto":
+        return torch.bfloat16 if trains_fast_in_bfloat16() else None
     wanted = resolve_dtype(precision)
     return None if wanted == torch.float32 else wanted
 

@@ -13,7 +13,8 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"targets", "runs", "provenance", "quiet", "config", "hydra_errors"},
     {"prompt", "pooling", "losses", "data", "model_cache", "tiny_model", "embedded_models", "model_source"},
     {"decoder", "decoder_config", "backbone"},
-    {"row_dropout", "adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
+    {"row_dropout", "fused_norm", "short_attention", "low_precision"},
+    {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
     {"centring", "model_spec", "storage", "blueprint", "embedder"},
     {"scan"},
     {
