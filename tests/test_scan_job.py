@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from embedllm import Embedder
 from embedllm.pooling import LastTokenPooling
@@ -257,6 +259,18 @@ def test_the_overlay_has_every_setting_of_the_model(run: Run, tmp_path: Path) ->
     best = max(cell["score"] if "score" in cell else cell["tasks"]["animals"]["main_score"] for cell in scan["cells"])
     assert run(f"--config-dir={tmp_path / 'runs' / 'scan'}", "experiment=winner", "study=alone", *NO_CACHE)[0] == 0
     assert run_score(tmp_path) == pytest.approx(best, abs=1e-4)
+
+
+def test_weights_that_are_no_numbers_are_one_sentence(run: Run, tmp_path: Path, tiny_path: Path) -> None:
+    shutil.copytree(tiny_path, tmp_path / "broken")
+    weights = tmp_path / "broken" / "model.safetensors"
+    state = load_file(weights)
+    next(tensor for name, tensor in state.items() if "layers.1.mlp.down_proj" in name)[0, 0] = float("nan")
+    save_file(state, weights, metadata={"format": "pt"})
+    code, printed = run("scan.poolings=[mean]", "scan.every=1", f"model.name={tmp_path / 'broken'}")
+    assert code == 2
+    assert f"model.name: the hidden states of '{tmp_path / 'broken'}' in float32 hold NaN or infinity" in printed
+    assert "norm" not in printed.splitlines()[-1]
 
 
 def test_nothing_to_scan_is_a_sentence(run: Run) -> None:

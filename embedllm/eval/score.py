@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from embedllm.errors import InputError
 from embedllm.eval.encoder import TextEncoder, make_encoder
 from embedllm.eval.rng import isolated_rng
 from embedllm.eval.specs import TaskSpec
@@ -21,6 +22,10 @@ _BATCH = 1024  # texts a step of mteb's data loader; the encoder gets them all a
 _LONGEST_ERROR = 300  # characters
 
 logger = logging.getLogger(__name__)
+
+
+class DataError(ValueError):
+    """The data of a task are there and cannot be used; the other tasks can be scored."""
 
 
 class TaskScore(TypedDict, total=False):
@@ -60,7 +65,8 @@ def score_tasks(
             is such a thing. Without it none is gathered, which takes half the time.
 
     Raises:
-        InputError: A file cannot be used or a name is unknown; raised before anything is embedded.
+        InputError: A file cannot be used or a name is unknown, raised before anything is embedded; or the encoder
+            raises it, as one does that loads its weights when they are needed: then no task can be scored.
     """
     scores: dict[str, TaskScore] = {}
     for task in prepare_tasks(specs, max_documents):
@@ -84,6 +90,8 @@ def _score_or_error(encoder: TextEncoder, task: PreparedTask, gather: bool) -> t
     begin = time.perf_counter()
     try:
         score, evidence = _score(encoder, task, gather)
+    except InputError:  # of the encoder
+        raise
     except Exception as error:
         logger.debug("%s failed", task.name, exc_info=True)
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_ERROR]
@@ -102,7 +110,7 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
     from embedllm.eval.gathering import gathering
 
     with _quiet_mteb(), one_thread() as lift:
-        mteb_task = task.load()
+        mteb_task = _load(task)
         metric = mteb_task.metadata.main_score
         with gathering(LiftingEncoder(encoder, lift), mteb_task) as gatherer:
             mteb_encoder = make_encoder(gatherer, "embedllm/encoder", "in-memory")
@@ -129,6 +137,13 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
         "documents": mteb_encoder.texts_encoded,
     }
     return score, evidence
+
+
+def _load(task: PreparedTask) -> Any:
+    try:
+        return task.load()
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
