@@ -9,6 +9,7 @@ from typing import Any
 from embedllm.eval.suites import describe
 from embedllm.report.tables import gains_table, results_table
 from embedllm.runs import RunFolder
+from embedllm.scoring import mteb_versions, with_versions
 
 Result = Mapping[str, Any]
 
@@ -98,7 +99,8 @@ def _report_scans(scans: Sequence[Result]) -> None:
 
 def _tasks_of(result: Result) -> str:
     settings = result["config"]["eval"]
-    mteb = result["versions"].get("mteb")
+    scored = [with_versions(part["tasks"], result) for part in result.get("cells", [result])]
+    mteb = mteb_versions(entry for entries in scored for entry in entries.values())
     return describe(settings["tasks"], settings["max_documents"], mirror=settings.get("mirror"), mteb_version=mteb)
 
 

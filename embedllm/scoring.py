@@ -1,11 +1,12 @@
 """Scores of runs: which a result holds already, how the others are made, and how sure a difference is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedllm.data.digest import file_digest
+from embedllm.data.embedded_files import EMBEDDED_DATA, EMBEDDED_PREFIX, resolve_data_path
 from embedllm.eval.mirror_files import mirror_digest
 from embedllm.eval.specs import TaskSpec
 from embedllm.runs import RunFolder
@@ -33,6 +34,19 @@ def documents_of(spec: TaskSpec, max_documents: int | None) -> dict[str, Any]:
     digest = file_digest(spec.path)[:16] if spec.path else None
     mirror = {} if spec.mirror is None else {"mirror": mirror_digest(spec.name, spec.mirror)}
     return {"sha256": digest, "kind": spec.kind, "max_documents": max_documents, **mirror}
+
+
+def typed(name: str, documents: Mapping[str, Any]) -> str:
+    """Return the entry of ``eval.tasks`` that a score is of; a local file's is taken for its name.
+
+    Args:
+        name: of the task.
+        documents: as of :func:`documents_of`.
+    """
+    embedded = EMBEDDED_PREFIX + name
+    if name not in EMBEDDED_DATA or documents.get("sha256") != file_digest(resolve_data_path(embedded))[:16]:
+        return name
+    return embedded
 
 
 def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> dict[str, Entry]:
@@ -63,7 +77,7 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     if missing:
         with folder.locked() if result else nullcontext():
             score(Embedder.load(model).to_accelerator(), missing, max_documents, keep)
-    return {spec.name: scores[spec.name] for spec in specs}
+    return with_versions({spec.name: scores[spec.name] for spec in specs}, result or {})
 
 
 def score(
@@ -92,6 +106,21 @@ def score(
         Watched(encoder), specs, max_documents=max_documents, on_result=record, on_evidence=evidence.__setitem__
     )
     return entries
+
+
+def with_versions(scores: Mapping[str, Entry], result: Mapping[str, Any]) -> dict[str, Entry]:
+    """Return the scores of a result, each with the version of mteb that made it: if it says none, that of the result.
+
+    A task may have been scored long after the others, by another version.
+    """
+    known = {name: found for name, found in result.get("versions", {}).items() if name == "mteb"}
+    return {name: {**known, **entry} for name, entry in scores.items()}
+
+
+def mteb_versions(entries: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the versions of mteb that made the scores of ``entries``; None if there is no score."""
+    found = {entry.get("mteb", "of an unknown version") for entry in entries if "main_score" in entry}
+    return " and ".join(sorted(found)) or None
 
 
 def gain(before: "AnyEvidence | None", after: "AnyEvidence | None") -> dict[str, float] | None:

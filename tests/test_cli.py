@@ -1,6 +1,7 @@
 """``embedllm evaluate`` and ``embedllm encode``."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 
 from embedllm import Embedder
 from embedllm.cli import main
+from embedllm.eval.specs import parse_specs
 from embedllm.runs import RunFolder
+from embedllm.scoring import documents_of
 
 
 @pytest.fixture
@@ -73,6 +76,46 @@ def test_evaluate_prints_a_mean_with_the_tasks_it_is_over(
         np.mean([float(line.split("\t")[1]) for line in scores]), abs=0.01
     )
     assert tasks.startswith("tasks: custom (2 tasks, mteb ")
+
+
+def test_evaluate_names_the_versions_that_made_the_scores_and_not_the_one_that_is_installed(
+    run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.csv"
+    again.write_text(sts.read_text() + "red,sea,5\n")
+    command = ["evaluate", str(run_folder), "--tasks", str(sts), str(again)]
+    assert main(command) == 0
+    result = json.loads((run_folder / "result.json").read_text())
+    assert result["tasks"]["pairs"]["mteb"] == version("mteb")
+    del result["tasks"]["pairs"]["mteb"]  # as older results are
+    result["tasks"]["again"]["mteb"] = "1.9"
+    (run_folder / "result.json").write_text(json.dumps({**result, "versions": {"mteb": "1.8"}}))
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "tasks: custom (2 tasks, mteb 1.8 and 1.9)"
+
+
+@pytest.mark.parametrize("kept", ["digests", "paths"])
+def test_a_run_is_not_scored_on_what_picked_its_weights(
+    run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    result = json.loads((run_folder / "result.json").read_text())
+    result["config"] = {"eval": {"dev": [str(sts), "STS12"], "select": True}}
+    known = {"pairs": documents_of(parse_specs([str(sts)])[0], 5), "STS12": {"sha256": None}}
+    result["train"] = {"selection": {"of": known} if kept == "digests" else {}}
+    (run_folder / "result.json").write_text(json.dumps(result))
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(sts.read_bytes())
+    for task in (str(copy), "STS12"):
+        assert main(["evaluate", "tfidf", str(run_folder), "--tasks", task]) == 2
+        assert capsys.readouterr().err == (
+            f"--tasks: {task!r} picked the weights of {str(run_folder)!r}, and its score is no test of them; "
+            "leave it out, or add --allow-overlap\n"
+        )
+    assert main(["evaluate", str(run_folder), "--tasks", str(copy), "--allow-overlap"]) == 0
+    result["config"]["eval"]["select"] = False
+    (run_folder / "result.json").write_text(json.dumps(result))
+    assert main(["evaluate", str(run_folder), "--tasks", str(copy)]) == 0
 
 
 def test_evaluate_keeps_each_score_as_soon_as_it_is_known(

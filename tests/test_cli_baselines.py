@@ -172,7 +172,7 @@ def test_a_task_without_a_score_is_a_dash_and_an_exit_code(evaluate: Evaluate, s
     wordless.write_text("text,label\n!,a\n?,b\n!!,a\n??,b\n")
     code, (_, _, words, decoder), _, errors = evaluate("tfidf", "embedded:tiny", "--tasks", wordless, sts)
     assert code == 1
-    assert (words[0], words[1], words[3]) == ("tfidf", "-", "-")
+    assert (words[0], words[1], words[3]) == ("tfidf", "-", "incomplete")
     assert float(words[2]) > 20
     assert "-" not in decoder
     assert "tfidf: wordless: ValueError: empty vocabulary" in errors

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from embedllm.errors import InputError
@@ -39,6 +40,8 @@ class TaskScore(TypedDict, total=False):
     """The standard deviation of ``main_score`` over mteb's repetitions; None where it makes none."""
     documents: int
     """How many texts were embedded: of similarity tasks two a pair, of classification training texts too."""
+    mteb: str
+    """The version of mteb that made it."""
     error: str
     """One sentence."""
 
@@ -135,6 +138,7 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
         "metric": metric,
         "std": std,
         "documents": mteb_encoder.texts_encoded,
+        "mteb": version("mteb"),
     }
     return score, evidence
 
