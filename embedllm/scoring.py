@@ -36,6 +36,12 @@ def documents_of(spec: TaskSpec, max_documents: int | None) -> dict[str, Any]:
     return {"sha256": digest, "kind": spec.kind, "max_documents": max_documents, **mirror}
 
 
+def lacking(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> list[TaskSpec]:
+    """Return those of ``specs`` that ``model`` must be loaded for: a finished run may hold scores."""
+    result = RunFolder(Path(model).expanduser()).read_result()
+    return missing_tasks(specs, max_documents, result["tasks"] if result else {})
+
+
 def typed(name: str, documents: Mapping[str, Any]) -> str:
     """Return the entry of ``eval.tasks`` that a score is of; a local file's is taken for its name.
 
@@ -55,13 +61,11 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     Each is added as soon as it is known; what a run holds already, of the same documents, is not scored again.
     """
     from embedllm.embedder import Embedder
-    from embedllm.eval.tasks import prepare_tasks
 
     folder = RunFolder(Path(model).expanduser())
     result = folder.read_result()
     known = result["tasks"] if result else {}
-    missing = missing_tasks(specs, max_documents, known)
-    prepare_tasks(missing, max_documents)
+    missing = lacking(model, specs, max_documents)
     scores = dict(known)
     lasting = dict(known)
 

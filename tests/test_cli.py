@@ -1,6 +1,8 @@
 """``embedllm evaluate`` and ``embedllm encode``."""
 
 import json
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -197,6 +199,36 @@ def test_what_is_wrong_is_one_sentence(
     printed = capsys.readouterr().err
     assert printed.startswith(sentence)
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_model_that_is_not_there_is_found_out_without_mteb(
+    run_folder: Path, sts: Path, tmp_path: Path, saved: bool
+) -> None:
+    manifest = run_folder / "model" / "embedllm.json"
+    manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["model"]["name"], "./gone"))
+    model = str(run_folder) if saved else "./gone"
+    check = "import sys; from embedllm.cli import main; print(main(sys.argv[1:]), 'mteb' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check, "evaluate", model, "--tasks", str(sts)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("model.name: no file or folder './gone'; give ")
+
+
+def test_scores_that_a_run_holds_need_neither_its_model_nor_mteb(
+    run_folder: Path, sts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    first = capsys.readouterr().out
+    (run_folder / "model" / "embedllm.json").unlink()
+    monkeypatch.setattr("embedllm.eval.tasks.prepare_tasks", lambda *_: pytest.fail("mteb was asked"))
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    assert capsys.readouterr().out == first
 
 
 def test_a_full_disk_leaves_no_half_file(

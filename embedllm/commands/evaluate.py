@@ -9,7 +9,7 @@ from embedllm.commands.base import MODEL_HELP, Commands
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec, parse_specs
 from embedllm.eval.suites import describe, load_suite
-from embedllm.scoring import mteb_versions
+from embedllm.scoring import lacking, mteb_versions
 
 BASELINE_HELP = "or a baseline: tfidf, or st: and the folder or Hub id of a model of sentence-transformers"
 
@@ -69,15 +69,22 @@ def _check_unseen(models: Sequence[str], specs: Sequence[TaskSpec]) -> None:
 
 
 def _check(models: Sequence[str], specs: Sequence[TaskSpec], sample: int | None) -> None:
-    """Raise an InputError for what is wrong with the last model or task before the first model is loaded."""
-    from embedllm.eval.baselines import check_encoder, is_baseline
-    from embedllm.eval.tasks import prepare_tasks
+    """Raise an InputError for what is wrong with the last model or task before the first model is loaded.
 
-    if len(models) == 1 and not is_baseline(models[0]):
-        return  # a run may hold all scores already, and then nothing needs to be there
+    Models come first, as their check does not import mteb. What a run holds scores for need not be there.
+    """
+    from embedllm.eval.baselines import check_encoder, is_baseline
+
+    missing: dict[str, TaskSpec] = {}
     for model in models:
-        check_encoder(model)
-    prepare_tasks(specs, sample)
+        needed = specs if is_baseline(model) else lacking(model, specs, sample)
+        if needed:
+            check_encoder(model)
+        missing |= {spec.name: spec for spec in needed}
+    if missing:
+        from embedllm.eval.tasks import prepare_tasks
+
+        prepare_tasks(list(missing.values()), sample)
 
 
 def _score(model: str, specs: Sequence[TaskSpec], sample: int | None) -> Scores:
