@@ -105,6 +105,10 @@ def test_a_finished_scan_is_skipped_and_a_new_task_alone_is_scored(
         assert after["tasks"]["animals"] == before["tasks"]["animals"]
 
 
+def test_a_pooling_that_is_chosen_for_a_scan_is_said_to_have_no_effect(run: Run) -> None:
+    assert "pooling=mean has no effect on a scan; scan.poolings names its heads" in run("scan.poolings=[last]")[1]
+
+
 def test_an_interrupt_loses_no_cell(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm.eval import score
 
@@ -175,6 +179,12 @@ def test_a_task_that_cannot_be_had_leaves_the_others(run: Run, tmp_path: Path, l
         (["scan.poolings=[mean]", "scan.centring=[]"], "scan.centring: [] is not a list of one or more"),
         (["scan.poolings=[mean]", "scan.every=0"], "scan.every: 0 is not allowed; the lowest value is 1"),
         (["scan.poolings=[mean]", "trainer.max_steps=3"], "but trainer.max_steps is 3, and a scan trains nothing"),
+        (["scan.poolings=[mean]", "centring=true"], "centring: True has no effect on a scan; scan.centring says"),
+        (["scan.poolings=[mean]", "export=true"], "export: True has no effect on a scan; it keeps no model, so"),
+        (["scan.poolings=[mean]", "eval.dev=[a.csv]"], "eval.dev: ['a.csv'] has no effect on a scan; it trains noth"),
+        (["scan.poolings=[mean]", "logger=wandb"], "logger: ['wandb'] has no effect on a scan; what it finds is in"),
+        (["scan.poolings=[last]", "pooling.pool_over=text"], "pooling.pool_over: 'text' has no effect on a scan; use"),
+        (["scan.poolings=[last]", "pooling.normalize=false"], "pooling.normalize: False has no effect on a scan; its"),
         (["scan.poolings=[mean]", "eval.tasks=[]"], "eval.tasks: [], but a scan without a task finds nothing"),
         (["scan.poolings=[mean]", "model.layers=9"], "model.layers: 9"),
         (["scan.poolings=mean"], "scan.poolings"),
