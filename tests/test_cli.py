@@ -182,6 +182,11 @@ def test_a_run_without_a_model_is_called_so(
         (["evaluate", "embedded:tiny", "--mirror", "nowhere"], "eval.mirror: no folder at 'nowhere'"),
         (["evaluate", "embedded:tiny", "--suite", "sts", "--mirror", "."], "eval.mirror: "),
         (["evaluate", "embedded:tiny", "--max-documents", "1"], "--max-documents: 1 is not allowed"),
+        (["evaluate", "embedded:tiny", "--sample", "1"], "--sample: no such option; --help after the command lists"),
+        (["encode", "runs/a", "runs/b", "in.txt", "-o", "o.npy"], "too many arguments: 'in.txt' left over; if a"),
+        (["export", "runs/a", "runs/b", "out"], "too many arguments: 'out' left over; if a pattern such as"),
+        (["map", "runs/a", "runs/b", "-o", "map.png"], "too many arguments: 'runs/b' left over; if a pattern"),
+        (["compare", "runs/a", "runs/b", "c", "d"], "too many arguments: 'c', 'd' left over; if a pattern such"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
