@@ -38,7 +38,7 @@ def report(outcomes: Sequence[Outcome]) -> int:
     """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input."""
     results = [outcome.result for outcome in outcomes if outcome.result]
     runs = [result for result in results if result.get("tasks")]
-    scans = [result for result in results if "cells" in result]
+    scans = _different_scans(outcomes)
     if runs:
         _report_runs(runs)
     if scans:
@@ -62,6 +62,16 @@ def report(outcomes: Sequence[Outcome]) -> int:
     if failed and all(outcome.bad_input for outcome in failed):
         return 2
     return 1 if sentences else 0
+
+
+def _different_scans(outcomes: Sequence[Outcome]) -> list[Result]:
+    """Return the scans, each once: a sweep over a setting that decides none makes one several times."""
+    found = {}
+    for outcome in outcomes:
+        if outcome.result and "cells" in outcome.result:
+            evaluation = outcome.result["config"]["eval"]
+            found[outcome.folder, str(evaluation["tasks"]), evaluation["max_documents"]] = outcome.result
+    return list(found.values())
 
 
 def _report_runs(results: Sequence[Result]) -> None:

@@ -109,6 +109,14 @@ def test_a_pooling_that_is_chosen_for_a_scan_is_said_to_have_no_effect(run: Run)
     assert "pooling=mean has no effect on a scan; scan.poolings names its heads" in run("scan.poolings=[last]")[1]
 
 
+def test_a_sweep_over_what_a_scan_does_not_heed_is_one_scan(run: Run, tmp_path: Path) -> None:
+    code, printed = run("-m", "scan.poolings=[last]", "pooling=mean,last", "prompt=cluster")
+    assert code == 0
+    assert len(scans(tmp_path)) == 1
+    assert "2 ways to make vectors were tried" in printed
+    assert printed.count("has no effect on a scan; scan.poolings names its heads") == 1
+
+
 def test_an_interrupt_loses_no_cell(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm.eval import score
 

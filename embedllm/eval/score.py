@@ -159,7 +159,8 @@ def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
 
 @contextmanager
 def _quiet_mteb() -> Iterator[None]:
-    """Hush mteb's own progress lines, and the advice to change a classifier that MTEB prescribes."""
+    """Hush mteb's progress lines, advice to change the classifier that MTEB prescribes, and what our error says."""
+    from scipy.stats import ConstantInputWarning  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning
 
     mteb_logger = logging.getLogger("mteb")
@@ -167,7 +168,8 @@ def _quiet_mteb() -> Iterator[None]:
     mteb_logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            for category in (ConvergenceWarning, ConstantInputWarning):
+                warnings.simplefilter("ignore", category)
             yield
     finally:
         mteb_logger.setLevel(level)

@@ -1,6 +1,7 @@
 import csv
 import logging
 import random
+import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -201,7 +202,8 @@ def test_a_score_that_is_not_a_number_is_an_error(pairs, hash_encoder):
         def encode(self, texts):
             return np.ones((len(texts), 4), np.float32)
 
-    with pytest.warns(match="constant"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*constant")  # the error says it
         scores = score_tasks(Constant(), parse_specs([str(pairs)]))
     assert "cosine_spearman is nan" in scores["pairs"]["error"]
 
