@@ -204,7 +204,9 @@ def fit(
 def _select(module: EmbedderModule, dev: Development) -> dict[str, Any]:
     """Put the weights that the development tasks like best into the module, and say which they are."""
     curve, best = dev.selection.curve(), dev.selection.best()
-    chosen = {"tasks": list(next(iter(dev.selection.entries.values()))), "curve": curve}
+    tasks = next(iter(dev.selection.entries.values()))
+    documents = {name: entry.get("of") for name, entry in tasks.items()}
+    chosen = {"tasks": list(tasks), "of": documents, "curve": curve}
     if not dev.select:
         return {**chosen, "steps": [max(curve)], "score": curve[max(curve)]}
     steps, score = best[:1], curve[best[0]]

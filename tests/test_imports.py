@@ -32,7 +32,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     },
     {"scoring", "report", "recipe", "export"},
     {"scorebook", "development"},
-    {"job", "scan_job", "outcomes"},
+    {"job", "scan_settings", "scan_job", "outcomes"},
     {"commands"},
     {"train", "cli"},
 ]
