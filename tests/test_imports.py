@@ -10,13 +10,23 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "embedllm"
 LAYERS = [  # a module may import those of its own layer and of the layers before it
     {"errors"},
-    {"targets", "runs", "provenance", "quiet", "config", "hydra_errors"},
-    {"prompt", "pooling", "losses", "data", "model_cache", "tiny_model", "embedded_models", "model_source"},
+    {"targets", "runs", "provenance", "quiet", "config", "hydra_errors", "pieces", "partial_array"},
+    {
+        "prompt",
+        "tokenization",
+        "pooling",
+        "losses",
+        "data",
+        "model_cache",
+        "tiny_model",
+        "embedded_models",
+        "model_source",
+    },
     {"decoder", "decoder_config", "backbone"},
     {"row_dropout", "fused_norm", "short_attention", "low_precision"},
     {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
     {"centring", "model_spec", "storage", "blueprint", "embedder"},
-    {"scan"},
+    {"scan", "encode_file"},
     {
         "eval",
         "tracking",
