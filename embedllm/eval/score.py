@@ -160,7 +160,7 @@ def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
 @contextmanager
 def _quiet_mteb() -> Iterator[None]:
     """Hush mteb's progress lines, advice to change the classifier that MTEB prescribes, and what our error says."""
-    from scipy.stats import ConstantInputWarning  # type: ignore[import-untyped]
+    from scipy.stats import ConstantInputWarning
     from sklearn.exceptions import ConvergenceWarning
 
     mteb_logger = logging.getLogger("mteb")
