@@ -107,6 +107,7 @@ class TrainerConfig:
     eval_every: int | None = None
     """Steps between two scorings of ``eval.dev``."""
     devices: int = 1
+    """Of this machine, that share each pool; they change no gradient. ``torchrun`` starts those of several machines."""
 
 
 @dataclass
@@ -226,8 +227,6 @@ def check_values(config: Config) -> None:
     budget = config.trainer.micro_batch_tokens
     if budget != "auto" and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
         raise InputError(f"trainer.micro_batch_tokens: {budget!r} is not auto or a positive whole number")
-    if config.trainer.devices > 1:
-        raise InputError(f"trainer.devices: {config.trainer.devices}, but a run uses one device; use 1")
     _check_selection(config)
 
 

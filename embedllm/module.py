@@ -87,6 +87,7 @@ class EmbedderModule(LightningModule):
         optimizer.zero_grad()
         scale = 1 / len(batch.pools)
         reports = [self.step(pool, key=(self.seed, number, i), scale=scale) for i, pool in enumerate(batch.pools)]
+        self.step.share_gradients()
         loss = sum(report.loss for report in reports) * scale
         norm = self._gradient_norm(number)
         if not math.isfinite(loss) or not math.isfinite(norm):

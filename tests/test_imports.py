@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "embedllm"
 LAYERS = [  # a module may import those of its own layer and of the layers before it
     {"errors"},
-    {"targets", "runs", "provenance", "quiet", "config", "hydra_errors"},
+    {"targets", "runs", "provenance", "quiet", "config", "hydra_errors", "launch", "processes"},
     {"prompt", "pooling", "losses", "data", "model_cache", "tiny_model", "embedded_models", "model_source"},
     {"decoder", "decoder_config", "backbone"},
     {"row_dropout", "adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
@@ -31,6 +31,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     },
     {"scoring", "report", "recipe", "export"},
     {"scorebook", "development"},
+    {"fine_tune"},
     {"job", "scan_job", "outcomes"},
     {"commands"},
     {"train", "cli"},

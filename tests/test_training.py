@@ -237,7 +237,6 @@ def test_a_run_goes_on_from_another_ones_adapter(
         (["trainer.schedule=step"], "trainer.schedule: 'step' is not one of constant, linear, cosine"),
         (["trainer.precision=fp8"], "trainer.precision: 'fp8' is not one of auto, float32, bfloat16"),
         (["trainer.micro_batch_tokens=none"], "trainer.micro_batch_tokens: 'none' is not auto"),
-        (["trainer.devices=2"], "trainer.devices: 2, but a run uses one device"),
         (["loss.temperature=0"], "loss.temperature: 0"),
         (["loss.temperature=abc"], "loss.temperature: 'abc' is not of type float"),
         (["loss.temprature=1"], "loss.temprature: no such setting; did you mean 'loss.temperature'?"),
