@@ -110,15 +110,14 @@ class InfoNCE(nn.Module):
             extra: more negatives with their masks, (B, any) each.
         """
         own_cosines = cosines.gather(1, own.unsqueeze(1)).squeeze(1)  # (B,)
-        columns = []
-        for block, mask in [(cosines, ignored), *extra]:
-            if self.false_negative_margin is not None:
-                mask = mask | more_similar(block, own_cosines, self.false_negative_margin)
-            columns.append(block.masked_fill(mask, -math.inf))
-        logits = torch.cat(columns, dim=1)
+        blocks, masks = zip((cosines, ignored), *extra, strict=True)
+        columns, left_out = torch.cat(blocks, dim=1), torch.cat(masks, dim=1)
+        if self.false_negative_margin is not None:
+            left_out = left_out | more_similar(columns, own_cosines, self.false_negative_margin)
         if self.margin:
-            logits = logits - self.margin * F.one_hot(own, logits.size(1)).to(logits.dtype)
-        return F.cross_entropy(logits / self.temperature(), own)
+            columns = columns - self.margin * F.one_hot(own, columns.size(1)).to(columns.dtype)
+        # masked after the division: the gradient of -inf / temperature at a learned one would be NaN
+        return F.cross_entropy((columns / self.temperature()).masked_fill(left_out, -math.inf), own)
 
     def _check_shapes(self, anchors: Tensor, positives: Tensor, offset: int, labels: Tensor | None) -> None:
         rows, pool = len(anchors), len(positives)
