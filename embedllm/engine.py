@@ -8,7 +8,7 @@ the texts, all compute the loss of the whole pool, and each goes on with the gra
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
+from embedllm.errors import InputError
 from embedllm.processes import Processes
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
 
@@ -88,21 +89,25 @@ class ContrastiveStep:
             pool: B pairs; every process is given the same.
             key: what the draws of dropout depend on, besides the place of the text: (seed, step).
             scale: 1 over the number of pools whose gradients are accumulated.
+
+        Raises:
+            torch.OutOfMemoryError: in all processes, if one runs out of memory; ``.grad`` is then of no use.
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
-        cuts = [self._cut(rows, share) for share in shares(rows, self.processes.count)]
+        cuts = self.cuts(rows)
         batches, every = cuts[self.processes.rank], list(chain.from_iterable(cuts))
         casts = training_casts(self.embedder.backbone, self.autocast)
         with _own_random_state(self.embedder.device), casts:
-            with torch.set_grad_enabled(not self.grad_cache):
+            with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, key) for batch in batches]
             own = torch.cat(outputs).detach() if outputs else self._no_vectors()
             vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
-            loss, gradients = self._loss(pool, vectors, every, scale)
-            for i, batch in enumerate(batches):
-                output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
-                torch.autograd.backward(output, gradients[batch])
-                outputs[i] = output.detach()  # frees the graph
+            with self.processes.together():
+                loss, gradients = self._loss(pool, vectors, every, scale)
+                for i, batch in enumerate(batches):
+                    output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
+                    torch.autograd.backward(output, gradients[batch])
+                    outputs[i] = output.detach()  # frees the graph
         padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in every)
         return StepReport(loss, sum(map(len, rows)), padded)
 
@@ -114,8 +119,32 @@ class ContrastiveStep:
         modules = self.embedder, self.loss
         self.processes.sum_gradients(p for module in modules for p in module.parameters() if p.requires_grad)
 
+    def cuts(self, rows: Rows) -> list[list[list[int]]]:
+        """Return the micro-batches of each process, as indices of ``rows``."""
+        return [self._cut(rows, share) for share in shares(rows, self.processes.count)]
+
+    def cut_finer(self, pools: Iterable[Pool]) -> None:
+        """Make micro-batches half as large as the largest of ``pools``.
+
+        Raises:
+            InputError: they hold one text each already, or are no larger than the longest text.
+        """
+        largest = longest = 0
+        for pool in pools:
+            rows = [*pool.anchors, *pool.positives, *pool.negatives]
+            batches = chain.from_iterable(self.cuts(rows))
+            largest = max(largest, *(len(batch) * len(rows[batch[0]]) for batch in batches))
+            longest = max(longest, *map(len, rows))
+        if largest <= longest:
+            cache = "" if self.grad_cache else "set trainer.grad_cache=true, "
+            raise InputError(
+                f"trainer.micro_batch_tokens: out of memory with a text of {longest} tokens alone in its micro-batch; "
+                f"{cache}set trainer.gradient_checkpointing=true, or lower trainer.batch_size or model.max_length"
+            )
+        self.micro_batch_tokens = max(longest, largest // 2)
+
     def _cut(self, rows: Rows, share: Sequence[int]) -> list[list[int]]:
-        """Cut a share of the texts into micro-batches."""
+        """Cut a share of the texts into micro-batches, the longest text of each first."""
         return [[share[i] for i in batch] for batch in length_sorted([rows[i] for i in share], self.micro_batch_tokens)]
 
     def _no_vectors(self) -> Tensor:

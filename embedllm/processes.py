@@ -90,6 +90,17 @@ class Processes:
         for parameter, total, count in zip(parameters, sums, present.tolist(), strict=True):
             parameter.grad = total.view_as(parameter) if count else None
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Raise ``torch.OutOfMemoryError`` in every process if one runs out of memory inside."""
+        error = None
+        try:
+            yield
+        except torch.OutOfMemoryError as caught:
+            error = caught
+        if self.highest(int(error is not None)):
+            raise error or torch.OutOfMemoryError("another process ran out of memory")
+
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite ``tensors`` by those of the first process."""
         for tensor in tensors if self.count > 1 else ():

@@ -23,11 +23,13 @@ from embedllm.datamodule import PairDataModule, PairPools
 from embedllm.embedder import Embedder
 from embedllm.engine import ContrastiveStep
 from embedllm.errors import InputError, PeerLost
+from embedllm.memory import fitting_tokens
 from embedllm.module import EmbedderModule, NonFiniteError, OptimizerFactory, warmup_schedule
 from embedllm.mteb_callback import MTEBCallback, Score
 from embedllm.processes import Processes
 from embedllm.runs import RunFolder, replace_text
 from embedllm.selection import Selection, Weights
+from embedllm.start_line import start_line
 from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -120,19 +122,22 @@ def make_module(
         plan: the settings.
         processes: those that share the work; None: this one is alone.
     """
-    budget = plan.micro_batch_tokens
-    if budget == "auto":
-        budget = CPU_MICRO_BATCH_TOKENS if embedder.device.type == "cpu" else GPU_MICRO_BATCH_TOKENS
+    auto = plan.micro_batch_tokens == "auto"
     step = ContrastiveStep(
         embedder,
         loss,
-        micro_batch_tokens=int(budget),
+        micro_batch_tokens=CPU_MICRO_BATCH_TOKENS if auto else int(plan.micro_batch_tokens),
         grad_cache=plan.grad_cache,
         autocast=autocast_dtype(plan.precision),
         processes=processes,
     )
     schedule = warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
-    return EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed)
+    module = EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed, resumes_cut=auto)
+    if auto and embedder.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(embedder.device)
+        tokens = fitting_tokens(step, free, GPU_MICRO_BATCH_TOKENS)
+        step.micro_batch_tokens = -step.processes.highest(-tokens)  # that of the process with the least
+    return module
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
@@ -207,6 +212,8 @@ def fit(
             raise InputError(f"runs_dir: not every process can see {str(checkpoint)!r}; use a folder that all share")
         if resume:
             log.info("going on from %s", checkpoint)
+        if processes.first:
+            log.info("%s", start_line(module, pools[0]))
         processes.copy_from_first(module.trainable().values())
         try:
             trainer.fit(module, datamodule=PairDataModule(pools), ckpt_path=resume, weights_only=True)

@@ -20,6 +20,8 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "eval",
         "tracking",
         "engine",
+        "memory",
+        "start_line",
         "checkpoint",
         "datamodule",
         "selection",

@@ -92,6 +92,15 @@ class InfoNCE(nn.Module):
                 extra.append((hard, no_hard))
             return self._loss(anchors, positives, own, ignored, extra)
 
+    def negatives_per_anchor(self, pairs: int, hard: int) -> int:
+        """Return how many vectors an anchor's positive is ranked against if none is left out.
+
+        Args:
+            pairs: of the pool.
+            hard: hard negatives of the pool.
+        """
+        return pairs - 1 + hard
+
     def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         """Return the loss of unit vectors; masks are True where a column is no negative."""
         cosines = anchors @ positives.T  # (B, N)
@@ -157,6 +166,10 @@ class AllPairsInfoNCE(InfoNCE):
     ) -> None:
         super().__init__(temperature, True, learn_temperature, margin, false_negative_margin)
         self.reverse = reverse
+
+    def negatives_per_anchor(self, pairs: int, hard: int) -> int:
+        """Return how many cosines the sum holds besides that of the positive; see :class:`InfoNCE`."""
+        return (4 if self.reverse else 3) * (pairs - 1) + hard
 
     def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         itself = F.one_hot(own, len(positives)).bool()
