@@ -102,6 +102,12 @@ class EmbedderModule(LightningModule):
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
             raise NonFiniteError(f"step {number}: {what}{self._cause(batch)}", number, batch.pairs)
+        if loss == 0:
+            log.warning(
+                "step %d trains nothing, as its loss is 0: no pair has a negative (all texts or labels are equal), or "
+                "every positive is told from the negatives already",
+                number,
+            )
         rate = self.schedule(number)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate

@@ -142,7 +142,7 @@ def make_module(
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
-    wanted = resolve_dtype(precision)
+    wanted = resolve_dtype(precision, "trainer.precision")
     return None if wanted == torch.float32 else wanted
 
 

@@ -10,9 +10,10 @@ import torch
 from shared_training import make_pool
 
 from embedllm.adapter import AdapterSpec
+from embedllm.data.tables import Pair
 from embedllm.datamodule import StepBatch
 from embedllm.embedder import Embedder, ModelSpec
-from embedllm.engine import ContrastiveStep
+from embedllm.engine import ContrastiveStep, Pool
 from embedllm.errors import InputError
 from embedllm.losses import AllPairsInfoNCE, InfoNCE
 from embedllm.memory import bytes_per_token, fitting_tokens
@@ -132,3 +133,20 @@ def test_negatives_are_counted_as_the_loss_ranks_them(loss: InfoNCE, count: int)
     loss.symmetric = False
     terms = loss(anchors, positives, negatives=negatives).exp()
     assert loss.negatives_per_anchor(7, 5) == count == round(float(terms)) - 1
+
+
+def test_a_pool_of_one_text_trains_nothing_and_says_so(tiny_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module, _ = make(tiny_path)
+    rows = module.embedder.tokenize(["rain"] * 8)
+    pool = Pool(rows[:4], rows[4:], texts=torch.zeros(8, dtype=torch.long))
+    module.trainer = type("Trainer", (), {})  # type: ignore[assignment]
+    optimizer = torch.optim.SGD(module.trainable().values(), lr=0.1)
+    optimizer.param_groups[0]["base_lr"] = 0.1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmbedderModule, "global_step", 0)
+        patch.setattr(EmbedderModule, "optimizers", lambda self: optimizer)
+        before = {name: parameter.clone() for name, parameter in module.trainable().items()}
+        module.training_step(StepBatch([pool], [[Pair("rain", "rain")] * 4]), 0)
+    assert module.last["train/loss"] == 0
+    assert "step 0 trains nothing, as its loss is 0: no pair has a negative" in caplog.text
+    assert all(torch.equal(parameter, before[name]) for name, parameter in module.trainable().items())

@@ -273,6 +273,18 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_scored(
     assert "score before" not in printed.out
 
 
+def test_a_precision_that_the_device_is_slow_in_is_used_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from embedllm.training import autocast_dtype
+
+    monkeypatch.setattr("embedllm.backbone.has_fast_bfloat16", lambda: False)
+    assert autocast_dtype("auto") is None
+    assert not caplog.records
+    assert autocast_dtype("bfloat16") == torch.bfloat16
+    assert caplog.messages == ["trainer.precision: bfloat16 is slower than float32 on this machine"]
+
+
 @pytest.mark.slow
 def test_five_kills_change_no_bit(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
