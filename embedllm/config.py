@@ -94,6 +94,8 @@ class TrainerConfig:
     """Tokens of one forward pass, padding included: a matter of time and memory, never of the result."""
     grad_cache: bool = False
     """Run the micro-batches twice, so that memory does not grow with batch_size."""
+    gradient_checkpointing: bool | None = None
+    """Compute the states of each block again in the backward pass instead of keeping them; changes no gradient."""
     precision: str = "auto"
     """auto | float32 | bfloat16: of the forward pass; auto is bfloat16 where the hardware is fast in it."""
     warmup: int = 0

@@ -17,7 +17,8 @@ SPARE = 2
 def bytes_per_token(step: ContrastiveStep) -> float:
     """Return what a forward pass keeps of each token for the backward pass, in bytes.
 
-    It is the difference between two texts and one, so what does not depend on the tokens is left out.
+    It is the difference between two texts and one, so what does not depend on the tokens is left out. What checkpointed
+    blocks keep is not seen.
     """
     row = [0] * min(PROBE_TOKENS, step.embedder.spec.max_length)
     one, two = (_kept(step, [row] * count) for count in (1, 2))

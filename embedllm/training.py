@@ -56,6 +56,7 @@ class TrainingPlan:
     clip: float | None
     checkpoint_every: int | None
     seed: int
+    gradient_checkpointing: bool | None = None
 
 
 def check_plan(plan: TrainingPlan) -> None:
@@ -122,6 +123,8 @@ def make_module(
         plan: the settings.
         processes: those that share the work; None: this one is alone.
     """
+    if plan.gradient_checkpointing:
+        embedder.checkpoint_gradients()
     auto = plan.micro_batch_tokens == "auto"
     step = ContrastiveStep(
         embedder,

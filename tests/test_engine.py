@@ -119,6 +119,34 @@ def test_dropout_is_on_and_the_same_however_the_pool_is_cut(
     assert any(not torch.allclose(without[name], expected[name], atol=1e-4) for name in without)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
+@pytest.mark.parametrize("grad_cache", [False, True])
+def test_checkpointed_blocks_give_the_same_gradients_with_dropout_on(
+    make_decoder: Callable[[str], Path], architecture: str, grad_cache: bool
+) -> None:
+    embedder = make(make_decoder(architecture), dropout=0.5)
+    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=100, grad_cache=grad_cache)
+    passes: list[int] = []
+    embeddings: list[bool] = []
+    lora = next(module for module in embedder.modules() if hasattr(module, "lora_A"))
+    lora.register_forward_hook(lambda *_: passes.append(1))
+    found, counts = [], []
+    for checkpointed in (False, True):
+        if checkpointed:
+            embedder.checkpoint_gradients()
+            table = embedder.backbone.get_input_embeddings()
+            table.register_forward_hook(lambda *values: embeddings.append(values[2].requires_grad))
+        passes.clear()
+        step(pool(embedder), key=(0, 7))
+        counts.append(len(passes))
+        found.append(gradients(embedder))
+    assert_close(*found)
+    assert all(gradient.abs().sum() > 0 for gradient in found[1].values())
+    micro_batches = counts[0] // (1 + grad_cache)
+    assert counts[1] == counts[0] + micro_batches  # each block was computed once more
+    assert not any(embeddings)  # the backward pass ends above what is frozen
+
+
 def test_equal_texts_are_dropped_apart(tiny_path: Path) -> None:
     """Or the two views of SimCSE would be one."""
     embedder = make(tiny_path, dropout=0.5)
