@@ -96,6 +96,8 @@ class TrainerConfig:
     """Run the micro-batches twice, so that memory does not grow with batch_size."""
     gradient_checkpointing: bool | None = None
     """Compute the states of each block again in the backward pass instead of keeping them; changes no gradient."""
+    compile: bool | None = None
+    """Compile the blocks with ``torch.compile``, for training without dropout; changes no gradient but for rounding."""
     precision: str = "auto"
     """auto | float32 | bfloat16: of the forward pass; auto is bfloat16 where the hardware is fast in it."""
     warmup: int = 0

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from embedllm.adapter import AdapterSpec, attach_adapter
 from embedllm.backbone import load_config
 from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.centring import Centring, reference_texts
+from embedllm.decoder import blocks
 from embedllm.errors import InputError
 from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import MeanPooling, PoolingHead
@@ -150,6 +152,22 @@ class Embedder(nn.Module):
                 "the setting out"
             ) from error
         backbone.disable_input_require_grads()  # or the backward pass would go on below the lowest trained block
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile the blocks in place, once for all lengths and numbers of texts; names of weights stay as they are.
+
+        Raises:
+            InputError: nothing can be compiled on this machine.
+        """
+        try:
+            torch.compile(torch.sin, backend=backend)(torch.ones(2, device=self.device))
+        except Exception as error:  # what is missing decides which
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"trainer.compile: torch cannot compile on this machine ({reason}); leave the setting out"
+            ) from error
+        for block in blocks(cast(PreTrainedModel, self.backbone)):
+            block.compile(dynamic=True, backend=backend)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text in its prompt; a text without any token becomes one EOS."""

@@ -219,6 +219,7 @@ def check_training(config: Config) -> None:
 
     check_plan(build_plan(config))
     _check_devices(config.trainer.devices)
+    _check_compile(config)
     build_augment(config)
     _build("loss", config.loss)
     optimizer = _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
@@ -227,6 +228,17 @@ def check_training(config: Config) -> None:
     head = _build("pooling", config.pooling, hidden_size=8)
     if config.adapter.kind == "none" and not list(head.parameters()):
         raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")
+
+
+def _check_compile(config: Config) -> None:
+    """Raise an InputError for what cannot be compiled."""
+    if config.trainer.compile and config.trainer.gradient_checkpointing:
+        raise InputError("trainer.compile: true with trainer.gradient_checkpointing=true; choose one of them")
+    if config.trainer.compile and config.adapter.dropout > 0 and config.adapter.kind not in ("none", "full"):
+        raise InputError(
+            f"trainer.compile: true with adapter.dropout={config.adapter.dropout:g}, but draws that belong to a text "
+            "are not compiled; use adapter.dropout=0"
+        )
 
 
 def _check_devices(devices: int) -> None:

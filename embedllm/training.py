@@ -57,6 +57,7 @@ class TrainingPlan:
     checkpoint_every: int | None
     seed: int
     gradient_checkpointing: bool | None = None
+    compile: bool | None = None
 
 
 def check_plan(plan: TrainingPlan) -> None:
@@ -125,6 +126,8 @@ def make_module(
     """
     if plan.gradient_checkpointing:
         embedder.checkpoint_gradients()
+    if plan.compile:
+        embedder.compile_blocks()
     auto = plan.micro_batch_tokens == "auto"
     step = ContrastiveStep(
         embedder,

@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 from embedllm.adapter import AdapterSpec
 from embedllm.embedder import Embedder, ModelSpec
 from embedllm.engine import ContrastiveStep, Pool
+from embedllm.errors import InputError
 from embedllm.losses import InfoNCE
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling
 
@@ -145,6 +146,39 @@ def test_checkpointed_blocks_give_the_same_gradients_with_dropout_on(
     micro_batches = counts[0] // (1 + grad_cache)
     assert counts[1] == counts[0] + micro_batches  # each block was computed once more
     assert not any(embeddings)  # the backward pass ends above what is frozen
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_gradients_of_eager_ones_at_any_length(tiny_path: Path) -> None:
+    """With the backend that compiles nothing to machine code, so that no compiler is needed."""
+    from torch._dynamo.utils import counters
+
+    embedder = make(tiny_path)
+    names = list(embedder.state_dict())
+    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=60)
+    batch, found = pool(embedder), []
+    for compiled in (False, True):
+        if compiled:
+            counters.clear()
+            embedder.compile_blocks("aot_eager")
+        step(batch, key=(0, 0))
+        found.append(gradients(embedder))
+    assert_close(*found)
+    assert 1 <= counters["stats"]["unique_graphs"] <= 5  # not one for each length, nor for each block
+    assert not counters["graph_break"]
+    assert list(embedder.state_dict()) == names
+
+
+def test_a_machine_that_cannot_compile_is_one_sentence(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    sentence = (
+        r"^trainer.compile: torch cannot compile on this machine \(Failed to find C compiler.\); leave the setting"
+    )
+    with pytest.raises(InputError, match=sentence):
+        make(tiny_path).compile_blocks()
 
 
 def test_equal_texts_are_dropped_apart(tiny_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_what_decides_a_training_changes_the_id_of_a_trained_run(path: str, valu
         ("trainer.checkpoint_every", 1),
         ("trainer.devices", 2),
         ("trainer.gradient_checkpointing", True),
+        ("trainer.compile", True),
     ],
 )
 def test_time_and_memory_leave_the_id_of_a_trained_run(path: str, value: Any) -> None:

@@ -237,6 +237,8 @@ def test_a_run_goes_on_from_another_ones_adapter(
         (["trainer.schedule=step"], "trainer.schedule: 'step' is not one of constant, linear, cosine"),
         (["trainer.precision=fp8"], "trainer.precision: 'fp8' is not one of auto, float32, bfloat16"),
         (["trainer.micro_batch_tokens=none"], "trainer.micro_batch_tokens: 'none' is not auto"),
+        (["trainer.compile=true"], "trainer.compile: true with adapter.dropout=0.2, but draws"),
+        (["trainer.compile=true", "trainer.gradient_checkpointing=true"], "trainer.compile: true with trainer.grad"),
         (["loss.temperature=0"], "loss.temperature: 0"),
         (["loss.temperature=abc"], "loss.temperature: 'abc' is not of type float"),
         (["loss.temprature=1"], "loss.temprature: no such setting; did you mean 'loss.temperature'?"),
