@@ -16,10 +16,11 @@ COMMANDS = (evaluate, compare, encode, export, map)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 something failed, 2 bad usage or input."""
-    options = _parser().parse_args(arguments)
+    options, left_over = _parser().parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
+        _refuse(left_over)
         return int(options.run(options))
     except InputError as error:
         print(error, file=sys.stderr)
@@ -30,6 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _refuse(left_over: Sequence[str]) -> None:
+    """Raise an InputError for arguments that the command does not take; the shell may have made them of a pattern."""
+    unknown = [word for word in left_over if word.startswith("-")]
+    if unknown:
+        raise InputError(f"{unknown[0]}: no such option; --help after the command lists those that there are")
+    if left_over:
+        words = ", ".join(repr(word) for word in left_over)
+        raise InputError(
+            f"too many arguments: {words} left over; if a pattern such as runs/mine/last-* matches several runs, name "
+            "one of them"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

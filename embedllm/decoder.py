@@ -54,7 +54,21 @@ def remove_final_norm(model: PreTrainedModel) -> None:
     """Replace the norm after the last block by the identity, so that the hidden states are that block's output.
 
     Raises:
-        InputError: no module beside the blocks turns the last block's output into the hidden states.
+        InputError: there is no such norm, or it cannot be told.
+    """
+    found = find_final_norm(model)
+    if found is None:
+        raise InputError(f"model.final_norm: False, but {type(model).__name__} has no norm after its last block")
+    setattr(*found, nn.Identity())
+
+
+def find_final_norm(model: PreTrainedModel) -> tuple[nn.Module, str] | None:
+    """Return the module that has the norm after the last block, and the name that it has there.
+
+    None if no module beside the blocks turns the last block's output into the hidden states.
+
+    Raises:
+        InputError: it cannot be told, since the hidden states are no numbers.
     """
     layers = blocks(model)
     parent = next(module for module in model.modules() if any(child is layers for child in module.children()))
@@ -80,11 +94,15 @@ def remove_final_norm(model: PreTrainedModel) -> None:
     finally:
         for handle in handles:
             handle.remove()
+    if not hidden.isfinite().all():
+        dtype = str(hidden.dtype).removeprefix("torch.")
+        raise InputError(
+            f"model.name: the hidden states of {model.config.name_or_path!r} in {dtype} hold NaN or infinity, and so "
+            "would its vectors; the weights are damaged, or too large for this model.dtype"
+        )
     states = calls.pop("", (hidden, hidden))[1]
     norms = [name for name, (x, y) in calls.items() if _same(x, states) and _same(y, hidden)]
-    if len(norms) != 1:
-        raise InputError(f"model.final_norm: False, but {type(model).__name__} has no norm after its last block")
-    setattr(parent, norms[0], nn.Identity())
+    return (parent, norms[0]) if len(norms) == 1 else None
 
 
 def _probe_ids(model: PreTrainedModel) -> Tensor:

@@ -1,14 +1,16 @@
 """The development set of a training: checked before anything is scored, and scored along the way."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from embedllm.config import Config
 from embedllm.data.digest import file_digest
 from embedllm.errors import InputError
-from embedllm.eval.specs import TaskSpec
+from embedllm.eval.specs import TaskSpec, parse_specs
 from embedllm.recipe import dev_specs, task_specs
-from embedllm.runs import RunFolder
+from embedllm.runs import RunFolder, selects
 from embedllm.scoring import score
 
 if TYPE_CHECKING:
@@ -33,6 +35,32 @@ def check_overlap(config: Config) -> None:
     """Raise an InputError if a task that picks weights is in ``eval.tasks`` too. Imports neither torch nor mteb."""
     if config.eval.select and not config.eval.allow_overlap:
         _refuse_overlap(dev_specs(config), task_specs(config))
+
+
+def check_unseen(model: str, specs: Sequence[TaskSpec]) -> None:
+    """Raise an InputError if one of ``specs`` picked the weights of the finished run in the folder ``model``."""
+    result = RunFolder(Path(model).expanduser()).read_result()
+    if result is None or not result.get("train") or not selects(result["config"]):
+        return
+    picked = _picked_by(result)
+    for spec in specs:
+        if _identity(spec) in picked:
+            raise InputError(
+                f"{spec.where} picked the weights of {model!r}, and its score is no test of them; leave it out, or add "
+                "--allow-overlap"
+            )
+
+
+def _picked_by(result: Mapping[str, Any]) -> set[str]:
+    """Return the identities of the tasks that picked the weights of a run; where files are not kept, of those found."""
+    selection = result["train"].get("selection", {})
+    if "of" in selection:
+        return {(of or {}).get("sha256") or name for name, of in selection["of"].items()}
+    found = set()
+    for entry in result["config"]["eval"]["dev"]:
+        with suppress(InputError):  # the file is no longer there
+            found |= {_identity(spec) for spec in parse_specs([entry])}
+    return found
 
 
 def build_development(config: Config, folder: RunFolder) -> "Development | None":
@@ -78,4 +106,5 @@ def _refuse_overlap(dev: Sequence[TaskSpec], tasks: Sequence[TaskSpec]) -> None:
 
 
 def _identity(spec: TaskSpec) -> str:
-    return file_digest(spec.path) if spec.path else spec.name
+    """Return the name of an MTEB task, or what scores hold of a file."""
+    return file_digest(spec.path)[:16] if spec.path else spec.name

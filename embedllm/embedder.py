@@ -29,6 +29,7 @@ from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
 from embedllm.row_dropout import keyed_again
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
+from embedllm.tokenization import token_ids
 
 __all__ = [
     "MANIFEST",
@@ -171,12 +172,9 @@ class Embedder(nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text in its prompt; a text without any token becomes one EOS."""
-        if not texts:
-            return []
         tokenizer = self.prompt.tokenizer
-        rows = tokenizer(list(texts), truncation=True, return_attention_mask=False).input_ids
         stand_in = tokenizer.pad_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-        return [row or [stand_in] for row in rows]
+        return [row or [stand_in] for row in token_ids(self.prompt, texts)]
 
     def collate(self, rows: Sequence[Sequence[int]]) -> TokenBatch:
         """Pad ``rows`` of token ids on the right, on the device of the weights."""
@@ -216,7 +214,6 @@ class Embedder(nn.Module):
         text = real & ~suffix & (positions >= self.prompt.prefix_tokens)
         return torch.where(text.any(dim=1, keepdim=True), text, real)
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str], *, batch_tokens: int | None = None, progress: bool = False) -> np.ndarray:
         """Return the vectors of ``texts`` in their order, (N, output_size) float32.
 
@@ -225,7 +222,7 @@ class Embedder(nn.Module):
 
         Args:
             texts: N strings.
-            batch_tokens: tokens of one forward pass; None: 2,048 on a CPU, 65,536 on an accelerator.
+            batch_tokens: tokens of one forward pass; None: 512 on a CPU, 65,536 on an accelerator.
             progress: show a bar with tokens per second and the time left.
         """
         if isinstance(texts, str):
@@ -233,15 +230,33 @@ class Embedder(nn.Module):
         unique = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         rows = self.tokenize(list(unique))
         vectors = np.empty((len(rows), self.output_size), dtype=np.float32)
-        budget = batch_tokens or (2_048 if self.device.type == "cpu" else 65_536)
+        with tqdm(total=sum(map(len, rows)), unit="tok", unit_scale=True, desc="encode", disable=not progress) as bar:
+            for batch, found in self.encode_rows(rows, batch_tokens=batch_tokens):
+                vectors[batch] = found
+                bar.update(sum(len(rows[i]) for i in batch))
+        return vectors[[unique[text] for text in texts]]
+
+    @torch.inference_mode()
+    def encode_rows(
+        self, rows: Sequence[Sequence[int]], *, batch_tokens: int | None = None
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """Yield the vectors of tokenized texts a batch at a time, longest texts first.
+
+        Args:
+            rows: what :meth:`tokenize` returns.
+            batch_tokens: as for :meth:`encode`.
+
+        Yields:
+            The B indices into ``rows`` of a batch, and its vectors, (B, output_size) float32.
+        """
+        budget = batch_tokens or (512 if self.device.type == "cpu" else 65_536)
         was_training = self.training
         self.eval()
-        with tqdm(total=sum(map(len, rows)), unit="tok", unit_scale=True, desc="encode", disable=not progress) as bar:
+        try:
             for batch in length_sorted(rows, budget):
-                vectors[batch] = self(*self.collate([rows[i] for i in batch])).cpu().numpy()
-                bar.update(sum(len(rows[i]) for i in batch))
-        self.train(was_training)
-        return vectors[[unique[text] for text in texts]]
+                yield batch, self(*self.collate([rows[i] for i in batch])).cpu().numpy()
+        finally:
+            self.train(was_training)
 
     def centre(self) -> None:
         """Subtract from now on the mean vector of :func:`embedllm.centring.reference_texts` under these weights."""

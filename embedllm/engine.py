@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
 from embedllm.errors import InputError
+from embedllm.fused_norm import fuse_norms
+from embedllm.low_precision import lowered
 from embedllm.processes import Processes
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
+from embedllm.short_attention import short_attention
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
@@ -79,6 +82,7 @@ class ContrastiveStep:
         self.autocast = autocast
         self.processes = processes or Processes()
         key_dropout(embedder)
+        fuse_norms(embedder.backbone)
 
     def __call__(self, pool: Pool, *, key: Sequence[int], scale: float = 1.0) -> StepReport:
         """Add the gradients of ``scale`` times the loss of ``pool`` to ``.grad``.
@@ -96,8 +100,7 @@ class ContrastiveStep:
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
         cuts = self.cuts(rows)
         batches, every = cuts[self.processes.rank], list(chain.from_iterable(cuts))
-        casts = training_casts(self.embedder.backbone, self.autocast)
-        with _own_random_state(self.embedder.device), casts:
+        with _own_random_state(self.embedder.device), self._fast():
             with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, key) for batch in batches]
             own = torch.cat(outputs).detach() if outputs else self._no_vectors()
@@ -149,6 +152,13 @@ class ContrastiveStep:
 
     def _no_vectors(self) -> Tensor:
         return torch.empty(0, self.embedder.output_size, device=self.embedder.device)
+
+    @contextmanager
+    def _fast(self) -> Iterator[None]:
+        """Compute in the dtype of autocast throughout, short texts by plain products."""
+        backbone = self.embedder.backbone
+        with training_casts(backbone, self.autocast), lowered(backbone, self.autocast), short_attention(backbone):
+            yield
 
     def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int]) -> Tensor:
         """Return the vectors of one micro-batch, (len(batch), D)."""

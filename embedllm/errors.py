@@ -38,5 +38,6 @@ def unknown(name: str, known: Iterable[str]) -> str:
     known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, known, n=1)
     beside = [other for other in known if other.rpartition(".")[0] == name.rpartition(".")[0]]
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(beside or known)}"
+    top = [other for other in known if "." not in other]
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(beside or top or known)}"
     return f"{name}: no such setting; {hint}"

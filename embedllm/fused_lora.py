@@ -2,7 +2,7 @@
 
 PEFT's forward pass scales and adds the update at the width of the layer's output, and draws one random number for each
 element it may drop; on a CPU both cost as much as the multiplications. Here the update is accumulated by the matrix
-product itself, and 64 random bits serve four elements (:mod:`embedllm.row_dropout`).
+product itself, and what is dropped is hashed (:mod:`embedllm.row_dropout`).
 
 Legend: N tokens, I inputs, O outputs, r rank.
 """
@@ -36,9 +36,9 @@ class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
         p = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
         kept = dropout.kept(x) if isinstance(dropout, RowDropout) else None
         if p > 0 and kept is None:
-            kept = torch.rand(x.shape, device=x.device) >= p
+            kept = (torch.rand(x.shape, device=x.device) >= p).to(x.dtype)
         product: Any = LoraProduct.apply
-        return cast(Tensor, product(x, weight, bias, a, b, self.scaling[name], kept, 1 / (1 - p)))
+        return cast(Tensor, product(x, weight, bias, a, b, self.scaling[name] / (1 - p), kept))
 
     def _is_plain(self) -> bool:
         adapters = self.active_adapters
@@ -53,7 +53,7 @@ class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
 
 
 class LoraProduct(torch.autograd.Function):
-    """``x @ weight.T + bias + scaling * (x * kept * gain) @ a.T @ b.T``, all of one dtype."""
+    """``x @ weight.T + bias + scaling * (x * kept) @ a.T @ b.T``, all of one dtype."""
 
     @staticmethod
     def forward(
@@ -65,7 +65,6 @@ class LoraProduct(torch.autograd.Function):
         b: Tensor,
         scaling: float,
         kept: Tensor | None,
-        gain: float,
     ) -> Tensor:
         """Return the product, (..., O).
 
@@ -76,16 +75,15 @@ class LoraProduct(torch.autograd.Function):
             bias: (O,), frozen, or None.
             a: (r, I).
             b: (O, r).
-            scaling: of the update.
-            kept: (..., I) bool, False where dropout makes the input of the update zero; None: no dropout.
-            gain: what dropout multiplies the others by.
+            scaling: of the update, and of what dropout keeps.
+            kept: (..., I) zeros where dropout makes the input of the update zero, else ones; None: no dropout.
         """
         rows = x.reshape(-1, x.size(-1))  # (N, I)
-        seen = rows if kept is None else rows * kept.view_as(rows).to(rows.dtype).mul_(gain)
+        seen = rows if kept is None else rows * kept.view_as(rows)
         inner = seen @ a.T  # (N, r)
         out = F.linear(rows, weight, bias).addmm_(inner, b.T, alpha=scaling)
         ctx.save_for_backward(seen, inner, weight, a, b, kept)
-        ctx.scaling, ctx.gain = scaling, gain
+        ctx.scaling = scaling
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -103,9 +101,9 @@ class LoraProduct(torch.autograd.Function):
             if kept is None:
                 d_x.addmm_(d_inner, a)
             else:
-                d_x.addcmul_(d_inner @ a, kept.view_as(d_x).to(d_x.dtype), value=ctx.gain)
+                d_x.addcmul_(d_inner @ a, kept.view_as(d_x))
             d_x = d_x.view(*gradient.shape[:-1], -1)
-        return d_x, None, None, d_a, d_b, None, None, None
+        return d_x, None, None, d_a, d_b, None, None
 
 
 def fuse(model: nn.Module) -> None:

@@ -3,8 +3,10 @@
 import difflib
 import re
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+from hydra.conf import HydraConf
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -31,7 +33,7 @@ def explain(error: Exception, settings: Sequence[str]) -> str:
     name = str(getattr(cause, "full_key", None) or _named_in(str(error)) or "")
     text = str(getattr(cause, "msg", None) or cause).split("\n")[0].strip()
     if "not in struct" in text or re.match(r"Key '.*' not in '", text):
-        return unknown(name, settings)
+        return unknown(name, _settings_of_hydra() if name.startswith("hydra.") else settings)
     if "Ambiguous value" in text:
         return f"{text.removeprefix('Ambiguous value for argument ')} names several values; add -m to run each of them"
     given = re.search(r"Error merging override (\S+?)=(.*)", str(error))
@@ -54,6 +56,15 @@ def explain_value(error: ValueError, given: Sequence[str], groups: Path) -> str:
                 return _no_option(group, sorted(path.stem for path in (groups / group).glob("*.yaml")))
     words = ", ".join(word for word in given if not word.startswith("-"))
     return f"{str(error).splitlines()[0]} (given: {words})"
+
+
+def _settings_of_hydra() -> list[str]:
+    """Return the names of Hydra's own settings, of the upper two levels."""
+    names = []
+    for item in fields(HydraConf):
+        name = f"hydra.{item.name}"
+        names += [name, *(f"{name}.{inner.name}" for inner in (fields(item.type) if is_dataclass(item.type) else ()))]
+    return names
 
 
 def _no_option(group: str, options: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from embedllm.eval.suites import describe
 from embedllm.report.tables import gains_table, results_table
 from embedllm.runs import RunFolder
+from embedllm.scoring import mteb_versions, with_versions
 
 Result = Mapping[str, Any]
 
@@ -37,7 +38,7 @@ def report(outcomes: Sequence[Outcome]) -> int:
     """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input."""
     results = [outcome.result for outcome in outcomes if outcome.result]
     runs = [result for result in results if result.get("tasks")]
-    scans = [result for result in results if "cells" in result]
+    scans = _different_scans(outcomes)
     if runs:
         _report_runs(runs)
     if scans:
@@ -61,6 +62,16 @@ def report(outcomes: Sequence[Outcome]) -> int:
     if failed and all(outcome.bad_input for outcome in failed):
         return 2
     return 1 if sentences else 0
+
+
+def _different_scans(outcomes: Sequence[Outcome]) -> list[Result]:
+    """Return the scans, each once: a sweep over a setting that decides none makes one several times."""
+    found = {}
+    for outcome in outcomes:
+        if outcome.result and "cells" in outcome.result:
+            evaluation = outcome.result["config"]["eval"]
+            found[outcome.folder, str(evaluation["tasks"]), evaluation["max_documents"]] = outcome.result
+    return list(found.values())
 
 
 def _report_runs(results: Sequence[Result]) -> None:
@@ -98,7 +109,8 @@ def _report_scans(scans: Sequence[Result]) -> None:
 
 def _tasks_of(result: Result) -> str:
     settings = result["config"]["eval"]
-    mteb = result["versions"].get("mteb")
+    scored = [with_versions(part["tasks"], result) for part in result.get("cells", [result])]
+    mteb = mteb_versions(entry for entries in scored for entry in entries.values())
     return describe(settings["tasks"], settings["max_documents"], mirror=settings.get("mirror"), mteb_version=mteb)
 
 

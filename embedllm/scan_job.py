@@ -12,11 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from embedllm.config import Config, config_dir
+from embedllm.config import Config
 from embedllm.errors import InputError
 from embedllm.eval.score import mean_score
 from embedllm.recipe import head_factory, identified, origin, plan_embedder, task_specs
 from embedllm.runs import RunFolder, replace_text, run_id
+from embedllm.scan_settings import pooling_option
 from embedllm.scoring import documents_of, missing_tasks, status
 from embedllm.targets import locate
 
@@ -62,7 +63,6 @@ def run_scan(config: Config, plain: Settings, choices: Mapping[str, str], folder
 
 
 def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
-    check_scan(config)
     plans = plan_scan(config)
     specs = task_specs(config)
 
@@ -82,21 +82,6 @@ def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: R
     return _asked(found, specs)
 
 
-def check_scan(config: Config) -> None:
-    """Raise an InputError for a scan that makes no sense."""
-    if config.trainer.max_steps > 0:
-        raise InputError(
-            f"scan.poolings: {config.scan.poolings}, but trainer.max_steps is {config.trainer.max_steps}, and a scan "
-            "trains nothing; use trainer.max_steps=0"
-        )
-    if not config.eval.tasks:
-        raise InputError("eval.tasks: [], but a scan without a task finds nothing; name one")
-    for name in ("pool_over", "centring"):
-        values = getattr(config.scan, name)
-        if not values or len(set(values)) < len(values):
-            raise InputError(f"scan.{name}: {values} is not a list of one or more different values")
-
-
 def plan_scan(config: Config) -> Plans:
     """Return the embedder of each cell; cells that are impossible or equal to others are left out.
 
@@ -114,7 +99,7 @@ def plan_scan(config: Config) -> Plans:
     base = plan_embedder(config, MeanPooling)
     variants: dict[Cell, Variant] = {}  # those that are centred, and the same that are not, count once
     for pooling in dict.fromkeys(config.scan.poolings):
-        settings = _pooling(pooling)
+        settings = pooling_option(pooling)
         for pool_over in config.scan.pool_over:
             head = head_factory({**settings, "pool_over": pool_over})
             if differs_from_all(locate(settings["_target_"]), pool_over, base.prompt):
@@ -134,16 +119,6 @@ def plan_scan(config: Config) -> Plans:
         for cell, plan in zip(variants, plans, strict=True)
         for centring in config.scan.centring
     }
-
-
-def _pooling(option: str) -> Settings:
-    import yaml
-
-    folder = config_dir() / "pooling"
-    if not (folder / f"{option}.yaml").is_file():
-        options = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise InputError(f"scan.poolings: {option!r} is not one of {options}")
-    return dict(yaml.safe_load((folder / f"{option}.yaml").read_text(encoding="utf-8")))
 
 
 def _scored(

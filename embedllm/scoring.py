@@ -1,11 +1,12 @@
 """Scores of runs: which a result holds already, how the others are made, and how sure a difference is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedllm.data.digest import file_digest
+from embedllm.data.embedded_files import EMBEDDED_DATA, EMBEDDED_PREFIX, resolve_data_path
 from embedllm.eval.mirror_files import mirror_digest
 from embedllm.eval.specs import TaskSpec
 from embedllm.runs import RunFolder
@@ -35,19 +36,36 @@ def documents_of(spec: TaskSpec, max_documents: int | None) -> dict[str, Any]:
     return {"sha256": digest, "kind": spec.kind, "max_documents": max_documents, **mirror}
 
 
+def lacking(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> list[TaskSpec]:
+    """Return those of ``specs`` that ``model`` must be loaded for: a finished run may hold scores."""
+    result = RunFolder(Path(model).expanduser()).read_result()
+    return missing_tasks(specs, max_documents, result["tasks"] if result else {})
+
+
+def typed(name: str, documents: Mapping[str, Any]) -> str:
+    """Return the entry of ``eval.tasks`` that a score is of; a local file's is taken for its name.
+
+    Args:
+        name: of the task.
+        documents: as of :func:`documents_of`.
+    """
+    embedded = EMBEDDED_PREFIX + name
+    if name not in EMBEDDED_DATA or documents.get("sha256") != file_digest(resolve_data_path(embedded))[:16]:
+        return name
+    return embedded
+
+
 def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> dict[str, Entry]:
     """Return the scores of a run, a saved model or a bare decoder; those of a run are added to its result.
 
     Each is added as soon as it is known; what a run holds already, of the same documents, is not scored again.
     """
     from embedllm.embedder import Embedder
-    from embedllm.eval.tasks import prepare_tasks
 
     folder = RunFolder(Path(model).expanduser())
     result = folder.read_result()
     known = result["tasks"] if result else {}
-    missing = missing_tasks(specs, max_documents, known)
-    prepare_tasks(missing, max_documents)
+    missing = lacking(model, specs, max_documents)
     scores = dict(known)
     lasting = dict(known)
 
@@ -63,7 +81,7 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     if missing:
         with folder.locked() if result else nullcontext():
             score(Embedder.load(model).to_accelerator(), missing, max_documents, keep)
-    return {spec.name: scores[spec.name] for spec in specs}
+    return with_versions({spec.name: scores[spec.name] for spec in specs}, result or {})
 
 
 def score(
@@ -92,6 +110,21 @@ def score(
         Watched(encoder), specs, max_documents=max_documents, on_result=record, on_evidence=evidence.__setitem__
     )
     return entries
+
+
+def with_versions(scores: Mapping[str, Entry], result: Mapping[str, Any]) -> dict[str, Entry]:
+    """Return the scores of a result, each with the version of mteb that made it: if it says none, that of the result.
+
+    A task may have been scored long after the others, by another version.
+    """
+    known = {name: found for name, found in result.get("versions", {}).items() if name == "mteb"}
+    return {name: {**known, **entry} for name, entry in scores.items()}
+
+
+def mteb_versions(entries: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return the versions of mteb that made the scores of ``entries``; None if there is no score."""
+    found = {entry.get("mteb", "of an unknown version") for entry in entries if "main_score" in entry}
+    return " and ".join(sorted(found)) or None
 
 
 def gain(before: "AnyEvidence | None", after: "AnyEvidence | None") -> dict[str, float] | None:

@@ -11,6 +11,14 @@ from embedllm.errors import InputError, unknown
 GIVEN_LATER = {"pooling": {"hidden_size"}, "optimizer": {"params"}, "logger": {"save_dir", "group", "id"}}
 """Arguments that the program passes itself when it builds the classes of an open group."""
 
+BASES = {
+    "pooling": "embedllm.pooling.PoolingHead",
+    "loss": "torch.nn.Module",
+    "optimizer": "torch.optim.Optimizer",
+    "logger": "lightning.pytorch.loggers.Logger",
+}
+"""What the class that an open group names must be derived from; imported only with such a class."""
+
 
 def locate(target: str) -> Any:
     """Return the object at a dotted path, such as ``embedllm.pooling.MeanPooling``.
@@ -47,7 +55,11 @@ def check_targets(plain: Any, path: str = "") -> None:
 def _check_target(node: Mapping[str, Any], path: str) -> None:
     target = node["_target_"]
     try:
-        parameters = dict(inspect.signature(locate(target)).parameters)
+        found = locate(target)
+        _check_class(found, target, path)
+        parameters = dict(inspect.signature(found).parameters)
+    except InputError:
+        raise
     except Exception as error:  # whatever importing somebody's module raises
         raise InputError(f"{path}._target_: {target!r} cannot be imported ({error})") from error
     later = GIVEN_LATER.get(path.split(".")[0], set())
@@ -61,6 +73,14 @@ def _check_target(node: Mapping[str, Any], path: str) -> None:
             _check_scalar(value, parameters[key].annotation, f"{path}.{key}")
         elif not takes_any:
             raise InputError(unknown(f"{path}.{key}", [f"{path}.{name}" for name in parameters if name not in later]))
+
+
+def _check_class(found: Any, target: str, path: str) -> None:
+    if not isinstance(found, type):
+        raise InputError(f"{path}._target_: {target!r} is no class; name one")
+    base = BASES.get(path if path != f"logger.{path.rpartition('.')[2]}" else "logger")
+    if base is not None and not issubclass(found, locate(base)):
+        raise InputError(f"{path}._target_: {target!r} is not derived from {base}; name a class that is")
 
 
 def _check_scalar(value: Any, annotation: Any, path: str) -> None:

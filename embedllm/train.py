@@ -32,6 +32,7 @@ from embedllm.outcomes import Outcome, report
 from embedllm.report.tables import flatten
 from embedllm.runs import Busy, replace_text
 from embedllm.scan_job import finished_scan, run_scan, scan_folder
+from embedllm.scan_settings import check_scan
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,11 @@ def _job(cfg: DictConfig) -> Outcome:
         plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
         check_known(plain)
         config: Any = OmegaConf.to_object(cfg)
+        choices = _choices(plain)
+        scans = bool(config.scan.poolings)
+        if scans:
+            check_scan(config, choices)
+            _warn_of_pooling()
         _check(config, sweep)
         if place().rank > 0:
             _follow(config, plain)
@@ -85,8 +91,6 @@ def _job(cfg: DictConfig) -> Outcome:
         if config.dry_run:
             _print_estimate(config)
             return outcome
-        choices = _choices(plain)
-        scans = bool(config.scan.poolings)
         outcome.folder = (scan_folder if scans else run_folder)(plain, choices)
         outcome.result = (finished_scan if scans else finished)(config, outcome.folder)
         if outcome.result is not None:
@@ -106,6 +110,13 @@ def _job(cfg: DictConfig) -> Outcome:
         if not outcome.recorded and not isinstance(error, OSError):
             log.error("%s", traceback.format_exc())
     return outcome
+
+
+def _warn_of_pooling() -> None:
+    """Say that a head that was chosen on the command line of a scan is not what is scanned."""
+    typed = [word for word in HydraConfig.get().overrides.task if word.partition("=")[0] == "pooling"]
+    if typed and not OUTCOMES:  # once in a sweep
+        log.warning("%s has no effect on a scan; scan.poolings names its heads", typed[0])
 
 
 def _print_estimate(config: Config) -> None:

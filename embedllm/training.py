@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 
-from embedllm.backbone import resolve_dtype
+from embedllm.backbone import resolve_dtype, trains_fast_in_bfloat16
 from embedllm.callbacks import Checkpoints, LogMetrics, ProgressBar
 from embedllm.checkpoint import CHECKPOINT, WholeCheckpointIO
 from embedllm.data.augment import Augmenter, Identity
@@ -34,7 +34,7 @@ from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
-CPU_MICRO_BATCH_TOKENS = 1_024
+CPU_MICRO_BATCH_TOKENS = 512
 GPU_MICRO_BATCH_TOKENS = 16_384
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -148,6 +148,8 @@ def make_module(
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
+    if precision == "auto":
+        return torch.bfloat16 if trains_fast_in_bfloat16() else None
     wanted = resolve_dtype(precision, "trainer.precision")
     return None if wanted == torch.float32 else wanted
 
@@ -241,7 +243,9 @@ def fit(
 def _select(module: EmbedderModule, dev: Development) -> dict[str, Any]:
     """Put the weights that the development tasks like best into the module, and say which they are."""
     curve, best = dev.selection.curve(), dev.selection.best()
-    chosen = {"tasks": list(next(iter(dev.selection.entries.values()))), "curve": curve}
+    tasks = next(iter(dev.selection.entries.values()))
+    documents = {name: entry.get("of") for name, entry in tasks.items()}
+    chosen = {"tasks": list(tasks), "of": documents, "curve": curve}
     if not dev.select:
         return {**chosen, "steps": [max(curve)], "score": curve[max(curve)]}
     steps, score = best[:1], curve[best[0]]

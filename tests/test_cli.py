@@ -1,6 +1,9 @@
 """``embedllm evaluate`` and ``embedllm encode``."""
 
 import json
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,9 @@ import pytest
 
 from embedllm import Embedder
 from embedllm.cli import main
+from embedllm.eval.specs import parse_specs
 from embedllm.runs import RunFolder
+from embedllm.scoring import documents_of
 
 
 @pytest.fixture
@@ -75,6 +80,46 @@ def test_evaluate_prints_a_mean_with_the_tasks_it_is_over(
     assert tasks.startswith("tasks: custom (2 tasks, mteb ")
 
 
+def test_evaluate_names_the_versions_that_made_the_scores_and_not_the_one_that_is_installed(
+    run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "again.csv"
+    again.write_text(sts.read_text() + "red,sea,5\n")
+    command = ["evaluate", str(run_folder), "--tasks", str(sts), str(again)]
+    assert main(command) == 0
+    result = json.loads((run_folder / "result.json").read_text())
+    assert result["tasks"]["pairs"]["mteb"] == version("mteb")
+    del result["tasks"]["pairs"]["mteb"]  # as older results are
+    result["tasks"]["again"]["mteb"] = "1.9"
+    (run_folder / "result.json").write_text(json.dumps({**result, "versions": {"mteb": "1.8"}}))
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "tasks: custom (2 tasks, mteb 1.8 and 1.9)"
+
+
+@pytest.mark.parametrize("kept", ["digests", "paths"])
+def test_a_run_is_not_scored_on_what_picked_its_weights(
+    run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str
+) -> None:
+    result = json.loads((run_folder / "result.json").read_text())
+    result["config"] = {"eval": {"dev": [str(sts), "STS12"], "select": True}}
+    known = {"pairs": documents_of(parse_specs([str(sts)])[0], 5), "STS12": {"sha256": None}}
+    result["train"] = {"selection": {"of": known} if kept == "digests" else {}}
+    (run_folder / "result.json").write_text(json.dumps(result))
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(sts.read_bytes())
+    for task in (str(copy), "STS12"):
+        assert main(["evaluate", "tfidf", str(run_folder), "--tasks", task]) == 2
+        assert capsys.readouterr().err == (
+            f"--tasks: {task!r} picked the weights of {str(run_folder)!r}, and its score is no test of them; "
+            "leave it out, or add --allow-overlap\n"
+        )
+    assert main(["evaluate", str(run_folder), "--tasks", str(copy), "--allow-overlap"]) == 0
+    result["config"]["eval"]["select"] = False
+    (run_folder / "result.json").write_text(json.dumps(result))
+    assert main(["evaluate", str(run_folder), "--tasks", str(copy)]) == 0
+
+
 def test_evaluate_keeps_each_score_as_soon_as_it_is_known(
     run_folder: Path, sts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +170,15 @@ def test_a_run_without_a_model_is_called_so(
         (["encode", "./nowhere", "in.txt", "-o", "out.npy"], "model.name: "),
         (["encode", "embedded:tiny", "missing.txt", "-o", "out.npy"], "'missing.txt' cannot be read"),
         (["encode", "embedded:tiny", "empty.txt", "-o", "out.npy"], "'empty.txt' is empty"),
-        (["encode", "embedded:tiny", "binary.txt", "-o", "out.npy"], "'binary.txt' is not UTF-8 text (byte 0)"),
+        (
+            ["encode", "embedded:tiny", "binary.txt", "-o", "out.npy"],
+            "'binary.txt' holds a zero byte (at byte 1, from 0)",
+        ),
+        (
+            ["encode", "embedded:tiny", "latin.txt", "-o", "out.npy"],
+            "'latin.txt' is not UTF-8 text (found 0xe9 at byte 3, from 0)",
+        ),
+        (["encode", "embedded:tiny", "in.txt", "-o", "folder.npy"], "--output: 'folder.npy' is a folder"),
         (["encode", "embedded:tiny", "in.txt", "-o", "out.txt"], "--output: 'out.txt' does not end in .npy"),
         (["encode", "embedded:tiny", "in.txt", "-o", "no/out.npy"], "--output: the folder of 'no/out.npy'"),
         (["evaluate", "./nowhere", "--tasks", "nope.csv"], "--tasks: 'nope.csv': no file"),
@@ -137,6 +190,11 @@ def test_a_run_without_a_model_is_called_so(
         (["evaluate", "embedded:tiny", "--mirror", "nowhere"], "eval.mirror: no folder at 'nowhere'"),
         (["evaluate", "embedded:tiny", "--suite", "sts", "--mirror", "."], "eval.mirror: "),
         (["evaluate", "embedded:tiny", "--max-documents", "1"], "--max-documents: 1 is not allowed"),
+        (["evaluate", "embedded:tiny", "--sample", "1"], "--sample: no such option; --help after the command lists"),
+        (["encode", "runs/a", "runs/b", "in.txt", "-o", "o.npy"], "too many arguments: 'in.txt' left over; if a"),
+        (["export", "runs/a", "runs/b", "out"], "too many arguments: 'out' left over; if a pattern such as"),
+        (["map", "runs/a", "runs/b", "-o", "map.png"], "too many arguments: 'runs/b' left over; if a pattern"),
+        (["compare", "runs/a", "runs/b", "c", "d"], "too many arguments: 'c', 'd' left over; if a pattern such"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -150,24 +208,42 @@ def test_what_is_wrong_is_one_sentence(
     Path("in.txt").write_text("a\nb\n")
     Path("empty.txt").write_text("")
     Path("binary.txt").write_bytes(b"\xff\x00\x01")
+    Path("latin.txt").write_bytes("café".encode("latin-1"))
+    Path("folder.npy").mkdir()
     assert main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith(sentence)
     assert printed.count("\n") == 1
 
 
-def test_a_full_disk_leaves_no_half_file(
-    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_model_that_is_not_there_is_found_out_without_mteb(
+    run_folder: Path, sts: Path, tmp_path: Path, saved: bool
 ) -> None:
-    (tmp_path / "in.txt").write_text("a")
+    manifest = run_folder / "model" / "embedllm.json"
+    manifest.write_text(manifest.read_text().replace(json.loads(manifest.read_text())["model"]["name"], "./gone"))
+    model = str(run_folder) if saved else "./gone"
+    check = "import sys; from embedllm.cli import main; print(main(sys.argv[1:]), 'mteb' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", check, "evaluate", model, "--tasks", str(sts)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert done.stdout == "2 False\n"
+    assert done.stderr.startswith("model.name: no file or folder './gone'; give ")
 
-    def full_disk(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", full_disk)
-    assert main(["encode", str(tiny_path), str(tmp_path / "in.txt"), "-o", str(tmp_path / "out.npy")]) == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+def test_scores_that_a_run_holds_need_neither_its_model_nor_mteb(
+    run_folder: Path, sts: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    first = capsys.readouterr().out
+    (run_folder / "model" / "embedllm.json").unlink()
+    monkeypatch.setattr("embedllm.eval.tasks.prepare_tasks", lambda *_: pytest.fail("mteb was asked"))
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    assert capsys.readouterr().out == first
 
 
 def test_a_run_that_another_process_works_on_is_left_alone(

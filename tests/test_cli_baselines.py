@@ -45,11 +45,11 @@ Evaluate = Callable[..., tuple[int, list[list[str]], str, str]]
 
 @pytest.fixture(autouse=True)
 def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten runs of k-means on 16,384 drawn documents, by mteb and again for the evidence: too slow here."""
+    """Ten runs of k-means on 16,384 drawn documents, and 50 halves: too slow here."""
     from mteb.abstasks import AbsTaskClustering
 
     monkeypatch.setattr(AbsTaskClustering, "max_documents_per_cluster", 128)
-    monkeypatch.setattr("embedllm.eval.evidence.DRAWS", 128)
+    monkeypatch.setattr("embedllm.eval.halves.HALVES", 3)
 
 
 @pytest.fixture
@@ -172,12 +172,24 @@ def test_a_task_without_a_score_is_a_dash_and_an_exit_code(evaluate: Evaluate, s
     wordless.write_text("text,label\n!,a\n?,b\n!!,a\n??,b\n")
     code, (_, _, words, decoder), _, errors = evaluate("tfidf", "embedded:tiny", "--tasks", wordless, sts)
     assert code == 1
-    assert (words[0], words[1], words[3]) == ("tfidf", "-", "-")
+    assert (words[0], words[1], words[3]) == ("tfidf", "-", "incomplete")
     assert float(words[2]) > 20
     assert "-" not in decoder
     assert "tfidf: wordless: ValueError: empty vocabulary" in errors
     code, lines, _, _ = evaluate("tfidf", "--tasks", wordless, sts)
     assert (code, [line[0] for line in lines], lines[2][1]) == (1, ["wordless", "pairs", "mean"], "incomplete")
+
+
+def test_a_hub_that_is_away_costs_every_model_that_task_alone(evaluate: Evaluate, sts: Path) -> None:
+    models = ["tfidf", "embedded:tiny"]
+    code, (header, _, *rows), tasks, errors = evaluate(*models, "--tasks", sts, "TwentyNewsgroupsClustering.v2")
+    assert (code, header[2:]) == (1, ["TwentyNewsgroupsClustering.v2", "mean"])
+    for model, row in zip(models, rows, strict=True):
+        assert row[::2] == [model, "-"]
+        assert row[3] == "incomplete"
+        assert float(row[1]) > -100
+        assert f"{model}: TwentyNewsgroupsClustering.v2: " in errors
+    assert tasks == f"tasks: custom (2 tasks, mteb {version('mteb')})"
 
 
 def test_two_folders_of_one_name_are_told_apart(evaluate: Evaluate, saved: Path, sts: Path, tmp_path: Path) -> None:
@@ -235,6 +247,9 @@ def test_a_wrong_model_is_one_sentence_before_anything_is_scored(
         (["--tasks", "pairs.csv", "NoTask"], "--tasks: 'NoTask' is no MTEB task"),
         (["--tasks", "pairs.csv", "--max-documents", "1"], "--max-documents: 1 is not allowed"),
         (["--tasks", "empty.csv"], "--tasks: 'empty.csv'"),
+        (["--tasks", "pairs.csv", "empty.csv"], "--tasks: 'empty.csv' has no rows"),
+        (["--tasks", "pairs.csv", "classification:once.csv"], "--tasks: 'classification:once.csv' has 1 label that"),
+        (["--tasks", "pairs.csv", "columns.csv"], "--tasks: 'columns.csv' has the columns ['title', 'topic']; it"),
     ],
 )
 def test_a_wrong_task_is_one_sentence(
@@ -246,6 +261,8 @@ def test_a_wrong_task_is_one_sentence(
 ) -> None:
     monkeypatch.chdir(sts.parent)
     Path("empty.csv").write_text("sentence1,sentence2,score\n")
+    Path("once.csv").write_text("text,label\na,x\nb,x\nc,y\n")
+    Path("columns.csv").write_text("title,topic\na,x\nb,y\n")
     assert main(["evaluate", "tfidf", "embedded:tiny", *arguments]) == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1)

@@ -98,6 +98,15 @@ def test_a_model_name_alone_suffices_whatever_model_was_chosen(overrides: list[s
         (["+pooling.hidden_size=4"], "pooling.hidden_size: is set by the program; leave it out"),
         (["pooling.normalize=2"], "pooling.normalize: 2 is not of type bool"),
         (["pooling._target_=embedllm.pooling.Nope"], "pooling._target_: 'embedllm.pooling.Nope' cannot be imported"),
+        (["pooling._target_=os.system"], "pooling._target_: 'os.system' is no class; name one"),
+        (
+            ["pooling._target_=collections.OrderedDict"],
+            "pooling._target_: 'collections.OrderedDict' is not derived from embedllm.pooling.PoolingHead; ",
+        ),
+        (["loss._target_=embedllm.data.augment.Identity"], "loss._target_: 'embedllm.data.augment.Identity' is not"),
+        (["optimizer._target_=torch.nn.Linear"], "optimizer._target_: 'torch.nn.Linear' is not derived from torch.o"),
+        (["logger=wandb", "logger.wandb._target_=json.dumps"], "logger.wandb._target_: 'json.dumps' is no class"),
+        (["logger=wandb", "logger.wandb._target_=io.StringIO"], "logger.wandb._target_: 'io.StringIO' is not derived"),
         (["logger=tensorboard", "logger.tensorboard.name=3"], "logger.tensorboard.name: 3 is not of type str or null"),
     ],
 )

@@ -1,6 +1,7 @@
 """Dropout keyed by text: its masks are random, and depend on nothing but text, layer and position."""
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,20 +16,41 @@ def keys(count: int, *key: int) -> Tensor:
     return text_keys(key or (0, 0, 0), range(count), CPU)
 
 
+def drawn(keys: Tensor, number: int, shape: Sequence[int], p: float) -> Tensor:
+    return keep_mask(keys, number, shape, p, torch.float64)
+
+
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
 def test_the_mask_drops_its_share_independently(p: float) -> None:
-    mask = keep_mask(keys(400), 3, (7, 143), p)  # an odd count: the last hash is cut
-    kept = mask.double().flatten(1)
-    assert (mask.dtype, mask.shape) == (torch.bool, (400, 7, 143))
+    mask = drawn(keys(400), 3, (7, 143), p)
+    kept = mask.flatten(1)
+    assert mask.shape == (400, 7, 143)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert float(kept.mean()) == pytest.approx(1 - p, abs=4e-3)
-    lanes = kept[:, :1000].reshape(-1, 4)  # the four numbers of one hash
-    for one, other in itertools.combinations(range(4), 2):
-        assert abs(correlation(lanes[:, one], lanes[:, other])) < 0.02
-    for step in (1, 4, 143):  # neighbours, the next hash, the next token
+    for step in (1, 4, 143):  # neighbours, and the next token
         assert abs(correlation(kept[:, :-step], kept[:, step:])) < 0.02
     assert abs(correlation(kept[:-1], kept[1:])) < 0.02  # texts
     spread = float(kept.mean(dim=1).std())
     assert spread == pytest.approx((p * (1 - p) / 1001) ** 0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_tokens_and_features_are_dropped_together_no_more_often_than_by_chance(p: float) -> None:
+    """Each number is a product of two, so four at the corners of a rectangle share what they are made of."""
+    dropped = 1 - drawn(keys(300), 3, (2, 20, 2, 20), p)
+    corners = dropped[:, 0, :, 0] * dropped[:, 0, :, 1] * dropped[:, 1, :, 0] * dropped[:, 1, :, 1]
+    assert float(corners.mean()) == pytest.approx(p**4, abs=5 * (p**4 / corners.numel()) ** 0.5)
+    for one, other in itertools.combinations(range(4), 2):
+        pair = [dropped[:, corner // 2, :, corner % 2] for corner in (one, other)]
+        assert abs(correlation(*pair)) < 0.02
+    rows, columns = dropped.mean(dim=(3, 4)), dropped.mean(dim=(1, 2))
+    assert float(rows.std()) == pytest.approx((p * (1 - p) / 40) ** 0.5, rel=0.1)
+    assert float(columns.std()) == pytest.approx((p * (1 - p) / 40) ** 0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_a_mask_is_the_same_in_every_dtype(dtype: torch.dtype) -> None:
+    assert torch.equal(keep_mask(keys(3), 1, (4, 9), 0.5, dtype).double(), drawn(keys(3), 1, (4, 9), 0.5))
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -36,23 +58,23 @@ def correlation(one: Tensor, other: Tensor) -> float:
 
 
 def test_all_values_of_a_draw_are_equally_likely() -> None:
-    shares = [float(keep_mask(keys(200), 1, (400, 10), p).double().mean()) for p in (0.1, 0.2, 0.35, 0.8, 0.99)]
+    shares = [float(drawn(keys(200), 1, (40, 100), p).mean()) for p in (0.1, 0.2, 0.35, 0.8, 0.99)]
     assert shares == pytest.approx([0.9, 0.8, 0.65, 0.2, 0.01], abs=2e-3)
 
 
 def test_each_part_of_the_key_counts() -> None:
-    reference = keep_mask(keys(5, 1, 2, 3), 7, (4, 50), 0.5)
-    others = [keep_mask(keys(5, *key), 7, (4, 50), 0.5) for key in ((2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1))]
-    others.append(keep_mask(keys(5, 1, 2, 3), 8, (4, 50), 0.5))
+    reference = drawn(keys(5, 1, 2, 3), 7, (4, 50), 0.5)
+    others = [drawn(keys(5, *key), 7, (4, 50), 0.5) for key in ((2, 2, 3), (1, 3, 3), (1, 2, 4), (3, 2, 1))]
+    others.append(drawn(keys(5, 1, 2, 3), 8, (4, 50), 0.5))
     others.append(reference.roll(1, dims=0))
     for other in others:
-        assert abs(correlation(reference.double(), other.double())) < 0.1
-    assert torch.equal(keep_mask(keys(5, 1, 2, 3), 7, (4, 50), 0.5), reference)
+        assert abs(correlation(reference, other)) < 0.1
+    assert torch.equal(drawn(keys(5, 1, 2, 3), 7, (4, 50), 0.5), reference)
 
 
 def test_neither_padding_nor_neighbours_change_a_mask() -> None:
-    short = keep_mask(text_keys((0, 1), [4, 9], CPU), 2, (5, 6), 0.5)
-    long = keep_mask(text_keys((0, 1), [9, 1, 4], CPU), 2, (11, 6), 0.5)
+    short = drawn(text_keys((0, 1), [4, 9], CPU), 2, (5, 6), 0.5)
+    long = drawn(text_keys((0, 1), [9, 1, 4], CPU), 2, (11, 6), 0.5)
     assert torch.equal(short[0], long[2, :5])
     assert torch.equal(short[1], long[0, :5])
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from embedllm import Embedder
 from embedllm.pooling import LastTokenPooling
@@ -103,6 +105,18 @@ def test_a_finished_scan_is_skipped_and_a_new_task_alone_is_scored(
         assert after["tasks"]["animals"] == before["tasks"]["animals"]
 
 
+def test_a_pooling_that_is_chosen_for_a_scan_is_said_to_have_no_effect(run: Run) -> None:
+    assert "pooling=mean has no effect on a scan; scan.poolings names its heads" in run("scan.poolings=[last]")[1]
+
+
+def test_a_sweep_over_what_a_scan_does_not_heed_is_one_scan(run: Run, tmp_path: Path) -> None:
+    code, printed = run("-m", "scan.poolings=[last]", "pooling=mean,last", "prompt=cluster")
+    assert code == 0
+    assert len(scans(tmp_path)) == 1
+    assert "2 ways to make vectors were tried" in printed
+    assert printed.count("has no effect on a scan; scan.poolings names its heads") == 1
+
+
 def test_an_interrupt_loses_no_cell(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm.eval import score
 
@@ -173,6 +187,12 @@ def test_a_task_that_cannot_be_had_leaves_the_others(run: Run, tmp_path: Path, l
         (["scan.poolings=[mean]", "scan.centring=[]"], "scan.centring: [] is not a list of one or more"),
         (["scan.poolings=[mean]", "scan.every=0"], "scan.every: 0 is not allowed; the lowest value is 1"),
         (["scan.poolings=[mean]", "trainer.max_steps=3"], "but trainer.max_steps is 3, and a scan trains nothing"),
+        (["scan.poolings=[mean]", "centring=true"], "centring: True has no effect on a scan; scan.centring says"),
+        (["scan.poolings=[mean]", "export=true"], "export: True has no effect on a scan; it keeps no model, so"),
+        (["scan.poolings=[mean]", "eval.dev=[a.csv]"], "eval.dev: ['a.csv'] has no effect on a scan; it trains noth"),
+        (["scan.poolings=[mean]", "logger=wandb"], "logger: ['wandb'] has no effect on a scan; what it finds is in"),
+        (["scan.poolings=[last]", "pooling.pool_over=text"], "pooling.pool_over: 'text' has no effect on a scan; use"),
+        (["scan.poolings=[last]", "pooling.normalize=false"], "pooling.normalize: False has no effect on a scan; its"),
         (["scan.poolings=[mean]", "eval.tasks=[]"], "eval.tasks: [], but a scan without a task finds nothing"),
         (["scan.poolings=[mean]", "model.layers=9"], "model.layers: 9"),
         (["scan.poolings=mean"], "scan.poolings"),
@@ -257,6 +277,18 @@ def test_the_overlay_has_every_setting_of_the_model(run: Run, tmp_path: Path) ->
     best = max(cell["score"] if "score" in cell else cell["tasks"]["animals"]["main_score"] for cell in scan["cells"])
     assert run(f"--config-dir={tmp_path / 'runs' / 'scan'}", "experiment=winner", "study=alone", *NO_CACHE)[0] == 0
     assert run_score(tmp_path) == pytest.approx(best, abs=1e-4)
+
+
+def test_weights_that_are_no_numbers_are_one_sentence(run: Run, tmp_path: Path, tiny_path: Path) -> None:
+    shutil.copytree(tiny_path, tmp_path / "broken")
+    weights = tmp_path / "broken" / "model.safetensors"
+    state = load_file(weights)
+    next(tensor for name, tensor in state.items() if "layers.1.mlp.down_proj" in name)[0, 0] = float("nan")
+    save_file(state, weights, metadata={"format": "pt"})
+    code, printed = run("scan.poolings=[mean]", "scan.every=1", f"model.name={tmp_path / 'broken'}")
+    assert code == 2
+    assert f"model.name: the hidden states of '{tmp_path / 'broken'}' in float32 hold NaN or infinity" in printed
+    assert "norm" not in printed.splitlines()[-1]
 
 
 def test_nothing_to_scan_is_a_sentence(run: Run) -> None:

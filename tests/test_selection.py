@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from embedllm import Embedder
+from embedllm.data.digest import file_digest
 from embedllm.report.curves import draw_curve
 from embedllm.runs import RunFolder, run_id
 from embedllm.selection import Selection, average
@@ -269,5 +270,7 @@ def test_a_finished_run_is_not_scored_on_what_picked_its_weights(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("runs") == 0
+    (entry,) = selection_of(tmp_path, "runs")["of"].values()
+    assert entry["sha256"] == file_digest(tmp_path / "dev.csv")[:16]
     assert run("runs", f"eval.tasks=[{tmp_path / 'dev.csv'}]") == 2
     assert "is in eval.tasks too, and a score that picked the weights is no test of them" in capsys.readouterr().err

@@ -232,6 +232,22 @@ def test_a_bad_job_does_not_stop_the_others(run: Callable[..., tuple[int, str]],
     assert error.read_text().startswith("model.layers: 99")
 
 
+@pytest.mark.parametrize("cache", ["true", "false"])
+def test_weights_that_cannot_be_loaded_fail_the_run_and_no_task(
+    run: Callable[..., tuple[int, str]], tmp_path: Path, tiny_path: Path, cache: str
+) -> None:
+    shutil.copytree(tiny_path, tmp_path / "damaged")
+    weights = tmp_path / "damaged" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:20_000])
+    code, printed = run("-m", f"model.name={tmp_path / 'damaged'}", f"eval.cache={cache}")
+    assert code == 2
+    assert "was not scored" not in printed
+    assert not results(tmp_path)
+    (error,) = (tmp_path / "runs").glob("*/*/error.txt")
+    assert error.read_text().startswith(f"model.name: the weights of '{tmp_path / 'damaged'}' cannot be loaded")
+    assert printed.endswith(error.read_text())
+
+
 def test_a_crash_is_written_down_and_the_run_is_tried_again(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +273,9 @@ def test_a_crash_is_written_down_and_the_run_is_tried_again(
         (["pooling=meen"], "pooling: there is no 'meen'; did you mean 'mean'?"),
         (["prompt=clster"], "prompt: there is no 'clster'; did you mean 'cluster'?"),
         (["poolng=mean"], "poolng: no such setting; did you mean 'pooling'?"),
+        (["hydra.foo=1"], "hydra.foo: no such setting; did you mean 'hydra.job'?"),
+        (["hydra.job.nam=1"], "hydra.job.nam: no such setting; did you mean 'hydra.job.name'?"),
+        (["nowhere.near=1"], "nowhere: no such setting; there are: study, seed, runs_dir, model"),
         (["trainer.devics=2"], "trainer.devics: no such setting; did you mean 'trainer.devices'?"),
         (["+trainer.devics=2"], "trainer.devics: no such setting; did you mean 'trainer.devices'?"),
         (["model.layers=abc"], "model.layers: 'abc' is not a whole number"),

@@ -17,8 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from embedllm import Embedder
-from embedllm.eval.bootstrap import difference_interval
+from embedllm.eval.bootstrap import interval
 from embedllm.eval.evidence import Evidence
+from embedllm.eval.paired import differences
 from embedllm.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -111,8 +112,9 @@ def test_the_evidence_of_both_stages_is_kept(
     before, after = (Evidence.load(run / "evidence" / stage / "labels.npz") for stage in ("before", "after"))
     assert before.documents.tolist() == after.documents.tolist()
     assert sorted(set(before.labels.tolist())) == ["bread", "engine", "river"]
-    gain = json.loads((run / "result.json").read_text())["tasks"]["labels"]["gain"]
-    assert difference_interval(before.labels.tolist(), before.clusters, after.clusters) == tuple(gain.values())
+    task = json.loads((run / "result.json").read_text())["tasks"]["labels"]
+    assert (before.score, after.score) == (task["before"], task["main_score"])
+    assert interval(differences(before, after)) == tuple(task["gain"].values())
 
 
 def test_the_saved_model_is_the_trained_one(
@@ -280,7 +282,8 @@ def test_a_precision_that_the_device_is_slow_in_is_used_with_a_warning(
 ) -> None:
     from embedllm.training import autocast_dtype
 
-    monkeypatch.setattr("embedllm.backbone.has_fast_bfloat16", lambda: False)
+    for module in ("backbone", "training"):
+        monkeypatch.setattr(f"embedllm.{module}.trains_fast_in_bfloat16", lambda: False)
     assert autocast_dtype("auto") is None
     assert not caplog.records
     assert autocast_dtype("bfloat16") == torch.bfloat16

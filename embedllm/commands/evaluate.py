@@ -9,6 +9,7 @@ from embedllm.commands.base import MODEL_HELP, Commands
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec, parse_specs
 from embedllm.eval.suites import describe, load_suite
+from embedllm.scoring import lacking, mteb_versions
 
 BASELINE_HELP = "or a baseline: tfidf, or st: and the folder or Hub id of a model of sentence-transformers"
 
@@ -27,6 +28,9 @@ def add_command(commands: Commands) -> None:
     )
     evaluate.add_argument("--mirror", metavar="DIR", help="read the data of MTEB tasks from a folder, not from the Hub")
     evaluate.add_argument("--max-documents", type=int, metavar="N", help="score a fixed sample of each task")
+    evaluate.add_argument(
+        "--allow-overlap", action="store_true", help="score a run on what picked its weights (eval.dev) too"
+    )
     evaluate.set_defaults(run=_evaluate)
 
 
@@ -43,6 +47,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         suite = load_suite(options.suite)
         tasks, sample = list(suite.tasks), sample or suite.max_documents
     specs = parse_specs(tasks, "--tasks" if options.tasks else f"--suite {options.suite}", options.mirror)
+    if not options.allow_overlap:
+        _check_unseen(models, specs)
     _check(models, specs, sample)
     scores = {model: _score(model, specs, sample) for model in models}
     if len(models) == 1:
@@ -50,20 +56,35 @@ def _evaluate(options: argparse.Namespace) -> int:
     else:
         _print_table(scores, [spec.name for spec in specs])
     if len(specs) > 1 or len(models) > 1:
-        print(f"tasks: {describe(tasks, sample, mirror=options.mirror)}")
+        mteb = mteb_versions(entry for found in scores.values() for entry in found.values())
+        print(f"tasks: {describe(tasks, sample, mirror=options.mirror, mteb_version=mteb)}")
     return 1 if any("error" in entry for found in scores.values() for entry in found.values()) else 0
 
 
-def _check(models: Sequence[str], specs: Sequence[TaskSpec], sample: int | None) -> None:
-    """Raise an InputError for what is wrong with the last model or task before the first model is loaded."""
-    from embedllm.eval.baselines import check_encoder, is_baseline
-    from embedllm.eval.tasks import prepare_tasks
+def _check_unseen(models: Sequence[str], specs: Sequence[TaskSpec]) -> None:
+    from embedllm.development import check_unseen
 
-    if len(models) == 1 and not is_baseline(models[0]):
-        return  # a run may hold all scores already, and then nothing needs to be there
     for model in models:
-        check_encoder(model)
-    prepare_tasks(specs, sample)
+        check_unseen(model, specs)
+
+
+def _check(models: Sequence[str], specs: Sequence[TaskSpec], sample: int | None) -> None:
+    """Raise an InputError for what is wrong with the last model or task before the first model is loaded.
+
+    Models come first, as their check does not import mteb. What a run holds scores for need not be there.
+    """
+    from embedllm.eval.baselines import check_encoder, is_baseline
+
+    missing: dict[str, TaskSpec] = {}
+    for model in models:
+        needed = specs if is_baseline(model) else lacking(model, specs, sample)
+        if needed:
+            check_encoder(model)
+        missing |= {spec.name: spec for spec in needed}
+    if missing:
+        from embedllm.eval.tasks import prepare_tasks
+
+        prepare_tasks(list(missing.values()), sample)
 
 
 def _score(model: str, specs: Sequence[TaskSpec], sample: int | None) -> Scores:
@@ -76,21 +97,19 @@ def _score(model: str, specs: Sequence[TaskSpec], sample: int | None) -> Scores:
 
 
 def _print_lines(scores: Scores) -> None:
-    """Print one line for each task, and their mean; a mean that lacks a task is none."""
-    from embedllm.eval.score import mean_score
+    """Print one line for each task, and their mean."""
+    from embedllm.report.tables import mean_cell
 
     for name, entry in scores.items():
         print(f"{name}\t{entry['error'] if 'error' in entry else format(entry['main_score'], '.2f')}")
     if len(scores) > 1:
-        mean = mean_score(scores)
-        print(f"mean\t{'incomplete' if mean is None else format(mean, '.2f')}")
+        print(f"mean\t{mean_cell([entry.get('main_score') for entry in scores.values()], 2)}")
 
 
 def _print_table(scores: Mapping[str, Scores], tasks: Sequence[str]) -> None:
     """Print one row a model, its mean last; what went wrong goes to the standard error."""
     from embedllm.eval.baselines import display_name
-    from embedllm.eval.score import mean_score
-    from embedllm.report.tables import aligned
+    from embedllm.report.tables import aligned, mean_cell
 
     names = {model: display_name(model) for model in scores}
     if len(set(names.values())) < len(names):
@@ -98,8 +117,8 @@ def _print_table(scores: Mapping[str, Scores], tasks: Sequence[str]) -> None:
     rows = [["model", *tasks, *(["mean"] if len(tasks) > 1 else [])]]
     for model, entries in scores.items():
         values = [entries[task].get("main_score") for task in tasks]
-        means = [mean_score(entries)] if len(tasks) > 1 else []
-        rows.append([names[model], *("-" if value is None else f"{value:.2f}" for value in [*values, *means])])
+        means = [mean_cell(values, 2)] if len(tasks) > 1 else []
+        rows.append([names[model], *("-" if value is None else f"{value:.2f}" for value in values), *means])
         for task in tasks:
             if "error" in entries[task]:
                 print(f"{names[model]}: {task}: {entries[task]['error']}", file=sys.stderr)

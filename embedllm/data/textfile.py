@@ -32,10 +32,10 @@ def read_lines(path: Path, where: str, newline: str = "\n") -> Iterator[str]:
         try:
             for line in io.TextIOWrapper(file, encoding="utf-8-sig", newline=newline):
                 if "\0" in line:
-                    raise _no_text(path, where)
+                    raise not_text(path, where)
                 yield line
         except UnicodeDecodeError as error:
-            raise _no_text(path, where) from error
+            raise not_text(path, where) from error
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def is_gzipped(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _no_text(path: Path, where: str) -> InputError:
+def not_text(path: Path, where: str) -> InputError:
     """Return what is wrong with a file that cannot be decoded; in UTF-16 the zero bytes say more than the others."""
     zero = _first_zero(path, where)
     if zero is not None:

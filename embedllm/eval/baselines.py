@@ -78,19 +78,22 @@ def open_encoder(name: str) -> NamedEncoder:
 
 
 def check_encoder(name: str) -> None:
-    """Look for the model that ``name`` stands for, without loading its weights.
+    """Look for the model that ``name`` stands for, without importing mteb or loading its weights.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or the decoder that it is saved by reference to is not there.
     """
     if name.startswith(ST_PREFIX):
         find_sentence_transformer(name.removeprefix(ST_PREFIX))
     elif name != TFIDF:
         from embedllm.backbone import load_config
-        from embedllm.storage import find_saved
+        from embedllm.storage import find_saved, load_outline
 
-        if find_saved(name) is None:
+        folder = find_saved(name)
+        if folder is None:
             load_config(name)
+        else:
+            load_outline(folder)
 
 
 def display_name(name: str) -> str:

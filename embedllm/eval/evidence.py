@@ -1,6 +1,7 @@
 """What is kept of a clustering besides its score: enough to compare it with another one, and to draw it.
 
-Legend: N documents, R runs of k-means, D width of the vectors, P principal components that are kept.
+Legend: N documents, D width of the vectors, P principal components that are kept, H and S as in
+:mod:`embedllm.eval.halves`.
 """
 
 from collections.abc import Sequence
@@ -9,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedllm.eval.bootstrap import Clusters
+from embedllm.eval.halves import half_scores
 from embedllm.eval.stored import StoredArrays, digests
 
-RUNS = 10
-DRAWS = 16_384
-"""Documents, with repetition, that one run of k-means is fitted to, as in MTEB."""
 COMPONENTS = 32
 """Principal components of the vectors that are kept; a map in two dimensions shows no more than these hold."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,23 @@ class Evidence(StoredArrays):
 
     labels: npt.NDArray[np.str_]
     """(N,) the classes."""
-    clusters: Clusters
-    """(R, N) the cluster of each document in each run."""
+    score: Floats
+    """() the V-measure as mteb has it, times 100."""
+    halves: Floats
+    """(H, S) the V-measure of halves of the documents."""
     components: npt.NDArray[np.float16]
     """(N, P) the vectors in their principal components, centred."""
 
 
-def gather(texts: Sequence[str], labels: Sequence[str], vectors: npt.NDArray[np.float32]) -> Evidence:
-    """Cluster N vectors (N, D) and return what is kept of it."""
+def gather(texts: Sequence[str], labels: Sequence[str], vectors: npt.NDArray[np.float32], score: float) -> Evidence:
+    """Return what is kept of the clustering of N vectors (N, D) that has this score."""
     return Evidence(
-        digests((text,) for text in texts), np.array(labels), cluster(vectors, labels), principal_components(vectors)
+        documents=digests((text,) for text in texts),
+        labels=np.array(labels),
+        score=np.array(score),
+        halves=half_scores(vectors, labels),
+        components=principal_components(vectors),
     )
-
-
-def cluster(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> Clusters:
-    """Return the cluster of each document in each run of k-means, (R, N) int16, with as many clusters as labels."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    runs = []
-    for seed in range(RUNS):
-        drawn = np.random.default_rng(seed).integers(len(vectors), size=DRAWS)
-        model = MiniBatchKMeans(len(set(labels)), batch_size=512, n_init=1, random_state=seed)
-        runs.append(model.fit(vectors[drawn]).predict(vectors))
-    return np.stack(runs).astype(np.int16)
 
 
 def principal_components(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:

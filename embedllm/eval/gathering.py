@@ -43,11 +43,11 @@ class Gatherer:
         self.texts, self.vectors = list(texts), self.encoder.encode(texts)
         return self.vectors
 
-    def evidence(self) -> AnyEvidence | None:
-        """Return the evidence of the task, which has been evaluated; None for a task that there can be none of."""
+    def evidence(self, score: float) -> AnyEvidence | None:
+        """Return the evidence of the task, whose score this is; None for a task that there can be none of."""
         if self.prediction_folder is not None:
             return read_predictions(self.task, self.folder)
-        return _clustering_evidence(self.task, self.texts, self.vectors)
+        return _clustering_evidence(self.task, self.texts, self.vectors, score)
 
 
 @contextmanager
@@ -57,7 +57,9 @@ def gathering(encoder: TextEncoder, task: Any) -> Iterator[Gatherer]:
         yield Gatherer(encoder, task, Path(folder))
 
 
-def _clustering_evidence(task: Any, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> Evidence | None:
+def _clustering_evidence(
+    task: Any, texts: Sequence[str], vectors: npt.NDArray[np.float32], score: float
+) -> Evidence | None:
     """Return the evidence of a clustering of one part whose documents have one label each."""
     from mteb.abstasks import AbsTaskClustering
 
@@ -73,4 +75,6 @@ def _clustering_evidence(task: Any, texts: Sequence[str], vectors: npt.NDArray[n
         return None  # a hierarchy has a V-measure for each of its levels
     labels = [label[0] if isinstance(label, list) else label for label in labels]
     kept = [row for row, label in enumerate(labels) if label != _UNLABELLED]
-    return gather([texts[row] for row in kept], [str(labels[row]) for row in kept], vectors[kept]) if kept else None
+    if not kept:
+        return None
+    return gather([texts[row] for row in kept], [str(labels[row]) for row in kept], vectors[kept], score)

@@ -10,6 +10,7 @@ from embedllm.errors import InputError
 from embedllm.eval.hub_access import local_copies_only
 from embedllm.eval.mirror import load_mirror
 from embedllm.eval.sampling import sample_rows
+from embedllm.eval.suites import suite_names
 
 _ENGLISH = "eng-Latn"
 
@@ -125,6 +126,6 @@ def _unknown_name(name: str, setting: str) -> str:
     import mteb
 
     names = [task.metadata.name for task in mteb.get_tasks(modalities=["text"], exclusive_modality_filter=True)]
-    close = difflib.get_close_matches(name, names, n=3)
+    close = difflib.get_close_matches(name, [*names, *suite_names()], n=3)
     hint = f"; the nearest are {', '.join(close)}" if close else ""
     return f"{setting}: {name!r} is no MTEB task{hint} (write a local file with its suffix or as ./{name})"

@@ -7,9 +7,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from embedllm.eval.bootstrap import Floats, clustering_differences, draws
+from embedllm.eval.bootstrap import Floats, draws
 from embedllm.eval.classification_evidence import ClassificationEvidence
 from embedllm.eval.evidence import Evidence
+from embedllm.eval.halves import likely_differences
 from embedllm.eval.pair_evidence import PairClassificationEvidence, SimilarityEvidence
 
 AnyEvidence = Evidence | SimilarityEvidence | PairClassificationEvidence | ClassificationEvidence
@@ -40,7 +41,7 @@ def comparable(before: AnyEvidence, after: AnyEvidence) -> bool:
 
 
 def differences(before: AnyEvidence, after: AnyEvidence) -> Floats:
-    """Return the score after minus before, in points of 100, in each resample of documents and runs, (RESAMPLES,).
+    """Return what the score after minus before, in points of 100, may be with other documents, (RESAMPLES,).
 
     :func:`embedllm.eval.bootstrap.interval` makes an interval of it.
 
@@ -49,7 +50,8 @@ def differences(before: AnyEvidence, after: AnyEvidence) -> Floats:
     """
     if comparable(before, after):
         if isinstance(before, Evidence) and isinstance(after, Evidence):
-            return clustering_differences(before.labels.tolist(), before.clusters, after.clusters)
+            found = float(after.score - before.score)
+            return likely_differences(found, after.halves - before.halves, len(before.documents))
         if not isinstance(before, Evidence) and not isinstance(after, Evidence):
             blocks = draws(len(before.documents), before.runs)
             return np.concatenate([after.scores(block) - before.scores(block) for block in blocks])

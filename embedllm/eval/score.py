@@ -6,8 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from embedllm.errors import InputError
 from embedllm.eval.encoder import TextEncoder, make_encoder
 from embedllm.eval.rng import isolated_rng
 from embedllm.eval.specs import TaskSpec
@@ -23,6 +25,10 @@ _LONGEST_ERROR = 300  # characters
 logger = logging.getLogger(__name__)
 
 
+class DataError(ValueError):
+    """The data of a task are there and cannot be used; the other tasks can be scored."""
+
+
 class TaskScore(TypedDict, total=False):
     """The score of one task, or the reason why there is none (then ``error`` is the only key)."""
 
@@ -34,6 +40,8 @@ class TaskScore(TypedDict, total=False):
     """The standard deviation of ``main_score`` over mteb's repetitions; None where it makes none."""
     documents: int
     """How many texts were embedded: of similarity tasks two a pair, of classification training texts too."""
+    mteb: str
+    """The version of mteb that made it."""
     error: str
     """One sentence."""
 
@@ -57,10 +65,11 @@ def score_tasks(
         max_documents: See :func:`embedllm.eval.tasks.prepare_tasks`.
         on_result: Called with the name and the score as soon as a task is done.
         on_evidence: Called before with the name and what a comparison with another score of the task needs, if there
-            is such a thing. Without it none is gathered, which takes half the time.
+            is such a thing. Without it none is gathered, which saves the time of clustering halves of the documents.
 
     Raises:
-        InputError: A file cannot be used or a name is unknown; raised before anything is embedded.
+        InputError: A file cannot be used or a name is unknown, raised before anything is embedded; or the encoder
+            raises it, as one does that loads its weights when they are needed: then no task can be scored.
     """
     scores: dict[str, TaskScore] = {}
     for task in prepare_tasks(specs, max_documents):
@@ -84,6 +93,8 @@ def _score_or_error(encoder: TextEncoder, task: PreparedTask, gather: bool) -> t
     begin = time.perf_counter()
     try:
         score, evidence = _score(encoder, task, gather)
+    except InputError:  # of the encoder
+        raise
     except Exception as error:
         logger.debug("%s failed", task.name, exc_info=True)
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:_LONGEST_ERROR]
@@ -102,7 +113,7 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
     from embedllm.eval.gathering import gathering
 
     with _quiet_mteb(), one_thread() as lift:
-        mteb_task = task.load()
+        mteb_task = _load(task)
         metric = mteb_task.metadata.main_score
         with gathering(LiftingEncoder(encoder, lift), mteb_task) as gatherer:
             mteb_encoder = make_encoder(gatherer, "embedllm/encoder", "in-memory")
@@ -120,15 +131,23 @@ def _score(encoder: TextEncoder, task: PreparedTask, gather: bool) -> tuple[Task
             main_score = 100 * float(result.task_results[0].get_score())
             if not math.isfinite(main_score):
                 raise ValueError(f"its {metric} is {main_score}, as when all vectors are equal")
-            evidence = gatherer.evidence() if gather else None
+            evidence = gatherer.evidence(main_score) if gather else None
     std = _std([part for parts in result.task_results[0].scores.values() for part in parts], metric)
     score: TaskScore = {
         "main_score": main_score,
         "metric": metric,
         "std": std,
         "documents": mteb_encoder.texts_encoded,
+        "mteb": version("mteb"),
     }
     return score, evidence
+
+
+def _load(task: PreparedTask) -> Any:
+    try:
+        return task.load()
+    except InputError as error:
+        raise DataError(str(error)) from error
 
 
 def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
@@ -140,7 +159,8 @@ def _std(parts: Sequence[Mapping[str, Any]], metric: str) -> float | None:
 
 @contextmanager
 def _quiet_mteb() -> Iterator[None]:
-    """Hush mteb's own progress lines, and the advice to change a classifier that MTEB prescribes."""
+    """Hush mteb's progress lines, advice to change the classifier that MTEB prescribes, and what our error says."""
+    from scipy.stats import ConstantInputWarning  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning
 
     mteb_logger = logging.getLogger("mteb")
@@ -148,7 +168,8 @@ def _quiet_mteb() -> Iterator[None]:
     mteb_logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            for category in (ConvergenceWarning, ConstantInputWarning):
+                warnings.simplefilter("ignore", category)
             yield
     finally:
         mteb_logger.setLevel(level)

@@ -16,6 +16,7 @@ from embedllm.data.formats import SUFFIXES, file_format
 from embedllm.errors import InputError
 from embedllm.eval.kinds import KINDS
 from embedllm.eval.mirror_files import mirror_folder
+from embedllm.eval.suites import load_suite, suite_names
 
 _EMBEDDED = EMBEDDED_PREFIX.removesuffix(":")
 
@@ -83,7 +84,18 @@ def _parse(spec: object, setting: str) -> TaskSpec:
     if colon or "/" in spec or "\\" in spec or file_format(spec):
         path = _existing_file(spec, spec, setting)
         return TaskSpec(spec, _stem(path), None, path)
+    if spec in suite_names():
+        raise InputError(f"{setting}: {spec!r} is a suite, not a task; {_instead(spec, setting)}")
     return TaskSpec(spec, spec)
+
+
+def _instead(suite: str, setting: str) -> str:
+    """Return how the tasks of a suite are named in ``setting``."""
+    if setting != "eval.dev":
+        return f"choose it with {'suite=' if setting == 'eval.tasks' else '--suite '}{suite}"
+    found = load_suite(suite)
+    sample = "" if found.max_documents is None else f" eval.dev_documents={found.max_documents}"
+    return f"write its tasks: 'eval.dev=[{','.join(found.tasks)}]'{sample}"
 
 
 def _stem(path: Path) -> str:

@@ -66,7 +66,8 @@ def describe(
         task_specs: ``eval.tasks`` of the score.
         max_documents: ``eval.max_documents`` of the score.
         mirror: ``eval.mirror`` of the score: that the data were not the Hub's is said too.
-        mteb_version: The version that made the score; None for the one that is installed.
+        mteb_version: That which made the scores, as of :func:`embedllm.scoring.mteb_versions`; None for the one that is
+            installed.
 
     >>> describe(["my.csv"], 512, mteb_version="2.26.24")
     'custom (1 task, at most 512 documents each, mteb 2.26.24)'

@@ -1,6 +1,6 @@
 """The model card: a README.md with what the Hub reads at its top."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ import yaml
 
 from embedllm.embedder import Embedder
 from embedllm.export.markdown import number, table
-from embedllm.report.tables import flatten
+from embedllm.report.tables import flatten, mean_cell
 from embedllm.runs import ALWAYS, ASIDE, TRAINED, RunFolder
+from embedllm.scoring import mteb_versions, with_versions
 
 BASES = {"embedded:smollm2_135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 """Hub id and licence of an embedded model."""
@@ -156,8 +157,8 @@ def _scores(result: Mapping[str, Any] | None) -> str:
         return "None were recorded."
     rows = [_score_row(name, task) for name, task in result["tasks"].items()]
     if len(rows) > 1:
-        rows.append(("**mean**", "", "", number(result.get("score_before")), number(result.get("score"))))
-    found = result.get("versions", {}).get("mteb", "of an unknown version")
+        rows.append(_mean_row(list(result["tasks"].values())))
+    found = mteb_versions(with_versions(result["tasks"], result).values()) or "of an unknown version"
     scores = table(("task", "metric", "documents", "before training", "score"), rows)
     return f"{scores}\n\nMade with mteb {found}; scores of other tasks, documents or versions do not compare."
 
@@ -166,6 +167,13 @@ def _score_row(name: str, task: Mapping[str, Any]) -> tuple[str, ...]:
     sample = task.get("of", {}).get("max_documents")
     documents = "all" if sample is None else f"{sample:,} at most"
     return name, str(task.get("metric", "-")), documents, number(task.get("before")), number(task.get("main_score"))
+
+
+def _mean_row(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the means over all rows; one that lacks a score is incomplete."""
+    before = [entry.get("before") for entry in entries]
+    untrained = "-" if before.count(None) == len(before) else mean_cell(before, 2)
+    return "**mean**", "", "", untrained, mean_cell([entry.get("main_score") for entry in entries], 2)
 
 
 def _limits(embedder: Embedder) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Two finished runs side by side: for each task both scores, and how sure their difference is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,8 +9,10 @@ import numpy as np
 from embedllm.errors import InputError
 from embedllm.eval.bootstrap import Floats, interval
 from embedllm.eval.paired import AnyEvidence, comparable, differences, load_evidence
+from embedllm.eval.suites import describe
 from embedllm.report.tables import aligned
 from embedllm.runs import RunFolder
+from embedllm.scoring import mteb_versions, typed, with_versions
 
 HEADER = ["task", "A", "B", "difference", "95 % interval", "verdict"]
 
@@ -54,6 +56,8 @@ class Comparison:
     rows: tuple[Row, ...]
     mean: Row | None
     """Over the rows with an interval; None unless there are two or more."""
+    mean_of: str | None
+    """The suite, number and sample of its tasks, and mteb's version."""
     left_out: dict[str, str]
     """Why other tasks are not compared, by task."""
 
@@ -61,19 +65,22 @@ class Comparison:
         """Return the rows in columns, and a line for each task that is left out."""
         rows = [*self.rows, *([self.mean] if self.mean else [])]
         lines = [aligned([HEADER, *map(_cells, rows)], left=1)] if rows else []
-        return "\n".join([*lines, *(f"{task}: not compared, {reason}" for task, reason in self.left_out.items())])
+        lines += [f"{task}: not compared, {reason}" for task, reason in self.left_out.items()]
+        return "\n".join([*lines, *([f"\ntasks of the mean: {self.mean_of}"] if self.mean_of else [])])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the same for machines."""
         mean = None if self.mean is None else self.mean.as_dict()
-        return {"tasks": [row.as_dict() for row in self.rows], "mean": mean, "not_compared": self.left_out}
+        rows = [row.as_dict() for row in self.rows]
+        return {"tasks": rows, "mean": mean, "mean_of": self.mean_of, "not_compared": self.left_out}
 
 
 def compare(a: RunFolder, b: RunFolder, tasks: Sequence[str] | None = None) -> Comparison:
     """Compare two finished runs on all tasks that either has, or on those named.
 
-    The intervals come from a paired bootstrap over documents (:mod:`embedllm.eval.bootstrap`). That of the mean draws
-    the documents of each task apart from those of the others; it speaks of these tasks, not of tasks in general.
+    The intervals come from a paired bootstrap over documents (:mod:`embedllm.eval.bootstrap`), and for clusterings from
+    halves of the documents (:mod:`embedllm.eval.halves`). That of the mean draws the documents of each task apart from
+    those of the others; it speaks of these tasks, not of tasks in general.
 
     Raises:
         InputError: a run is not finished, or neither has a task of that name.
@@ -95,15 +102,17 @@ def compare(a: RunFolder, b: RunFolder, tasks: Sequence[str] | None = None) -> C
         else:
             resampled.append(differences(evidence[0], evidence[1]))
             rows.append(Row(task, score_a, score_b, *interval(resampled[-1])))
-    return Comparison(tuple(rows), _mean([row for row in rows if row.low is not None], resampled), left_out)
+    known_rows = [row for row in rows if row.low is not None]
+    mean = _mean(known_rows, resampled, len(rows) + len(left_out))
+    mean_of = None if mean is None else ", and ".join(_described([row.name for row in known_rows], entries))
+    return Comparison(tuple(rows), mean, mean_of, left_out)
 
 
 def _entries(folder: RunFolder) -> Entries:
     result = folder.read_result()
     if result is None:
         raise InputError(f"RUN: {str(folder.path)!r} is not the folder of a finished run")
-    entries: Entries = result["tasks"]
-    return entries
+    return with_versions(result["tasks"], result)
 
 
 def _hindrance(task: str, entries: Sequence[Entries], evidence: Sequence[AnyEvidence | None]) -> str | None:
@@ -120,8 +129,18 @@ def _hindrance(task: str, entries: Sequence[Entries], evidence: Sequence[AnyEvid
     return "A and B were scored on other documents"
 
 
-def _mean(rows: Sequence[Row], resampled: Sequence[Floats]) -> Row | None:
-    """Return the mean row.
+def _described(tasks: Sequence[str], entries: Sequence[Entries]) -> Iterator[str]:
+    """Yield what is to be said of the tasks of a mean, once for each size of sample."""
+    of = {task: entries[0][task].get("of", {}) for task in tasks}
+    for sample in dict.fromkeys(found.get("max_documents") for found in of.values()):
+        chosen = [task for task in tasks if of[task].get("max_documents") == sample]
+        mirror = next((of[task]["mirror"] for task in chosen if "mirror" in of[task]), None)
+        mteb = mteb_versions(side[task] for side in entries for task in chosen)
+        yield describe([typed(task, of[task]) for task in chosen], sample, mirror=mirror, mteb_version=mteb)
+
+
+def _mean(rows: Sequence[Row], resampled: Sequence[Floats], asked: int) -> Row | None:
+    """Return the mean row; its name says if it lacks some of the tasks that were asked for.
 
     Resample k draws the same places of every task. Put into an order of its own, each task is drawn by itself.
     """
@@ -130,7 +149,8 @@ def _mean(rows: Sequence[Row], resampled: Sequence[Floats]) -> Row | None:
     rng = np.random.default_rng(0)
     low, high = interval(np.mean([rng.permutation(differences) for differences in resampled], axis=0))
     a, b = (float(np.mean(scores)) for scores in zip(*((row.a, row.b) for row in rows), strict=True))
-    return Row(f"mean of {len(rows)}", a, b, low, high)
+    of = f"{len(rows)}" if len(rows) == asked else f"{len(rows)} of {asked}, incomplete"
+    return Row(f"mean of {of}", a, b, low, high)
 
 
 def _cells(row: Row) -> list[str]:

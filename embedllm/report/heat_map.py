@@ -1,5 +1,6 @@
 """A heat map of scans: prompts down, layers (or heads) across, one panel for each head, raw and centred."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from embedllm.report.ranking import Ranked
 Grid = npt.NDArray[np.float64]
 
 
-def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
+def draw_heat_map(ranked: Sequence[Ranked], path: Path, tasks: str) -> None:
     """Write the figure; its suffix decides the format.
 
     With several depths, a panel is a head with what it pools over, and layers go across. With one, heads go across.
@@ -22,6 +23,7 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
     Args:
         ranked: cells, best first.
         path: of the figure.
+        tasks: what describes the tasks of the scores.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -53,6 +55,8 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path) -> None:
             axes[i, j].set_title(f"{one}, {title}" if panel == "head" else title, fontsize=10)
     for axis in axes[-1]:
         axis.set_xlabel("layer" if across == "layers" else "pooling", fontsize=10)
+    title = f"{ranked[0].scan['study']}: {tasks}"
+    figure.suptitle(textwrap.fill(title, int(11 * (width + 1))), fontsize=10)  # 11 characters an inch
     figure.colorbar(image, ax=axes, shrink=0.6, label=_scores_of(ranked))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -67,13 +71,13 @@ def _draw_panel(axis: Any, grid: Grid, limits: tuple[float, float], rows: Sequen
             label.set_horizontalalignment("right")
     axis.set_yticks(range(len(rows)), rows)
     axis.tick_params(length=0, labelsize=9)
-    middle = sum(limits) / 2
+    equal = limits[0] + 0.45 * (limits[1] - limits[0])  # black and white are as easy to read on this colour
     for (row, column), score in np.ndenumerate(grid):
         if np.isfinite(score):
             best = score == limits[1]
-            colour = "black" if score > middle else "white"
+            colour = "black" if score > equal else "white"
             weight = "bold" if best else "normal"
-            axis.text(column, row, f"{score:.0f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
+            axis.text(column, row, f"{score:.1f}", ha="center", va="center", fontsize=8, color=colour, weight=weight)
             if best:
                 axis.add_patch(_frame(row, column))
     return image

@@ -157,5 +157,5 @@ def write(folder: Path, ranked: Sequence[Ranked], tasks: str) -> dict[str, Path]
     paths["winner"].parent.mkdir(parents=True, exist_ok=True)
     paths["ranking"].write_text(ranking_csv(ranked), encoding="utf-8")
     paths["winner"].write_text(winner_overlay(ranked, tasks), encoding="utf-8")
-    draw_heat_map(ranked, paths["heat map"])
+    draw_heat_map(ranked, paths["heat map"], tasks)
     return paths

@@ -16,7 +16,10 @@ ASIDE = ("study", "runs_dir", "eval", "logger", "export", "dry_run", "trainer.de
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """Return a table with one row for each result; ``-`` stands for a score that is missing."""
+    """Return a table with one row for each result.
+
+    ``-`` stands for a score that is missing, ``incomplete`` for a mean that lacks a task of the table.
+    """
     settings = [flat_settings(result) for result in results]
     names = dict.fromkeys([*FIRST, *(name for row in settings for name in row)])
     varying = [name for name in names if len({str(row.get(name)) for row in settings}) > 1]
@@ -26,9 +29,15 @@ def results_table(results: Sequence[Result]) -> str:
     rows = []
     for result, row in zip(results, settings, strict=True):
         scores = [result["tasks"].get(task, {}).get("main_score") for task in tasks]
-        means = [result["score"]] if len(tasks) > 1 else []
-        rows.append([str(row.get(name, "-")) for name in columns] + [_number(score) for score in [*scores, *means]])
+        means = [mean_cell(scores)] if len(tasks) > 1 else []
+        rows.append([*(str(row.get(name, "-")) for name in columns), *map(_number, scores), *means])
     return aligned([header, *rows], left=len(columns))
+
+
+def mean_cell(scores: Sequence[float | None], decimals: int = 1) -> str:
+    """Return the mean of scores for a table, or ``incomplete`` if one of them is missing."""
+    known = [score for score in scores if score is not None]
+    return f"{sum(known) / len(known):.{decimals}f}" if known and len(known) == len(scores) else "incomplete"
 
 
 def gains_table(result: Result) -> str:

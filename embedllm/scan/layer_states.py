@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, PreTrainedConfig
 
-from embedllm.decoder import blocks, remove_final_norm
+from embedllm.decoder import blocks, find_final_norm
 from embedllm.decoder_config import adapted_config
 from embedllm.errors import InputError
 from embedllm.model_source import reason
@@ -38,7 +38,7 @@ class LayerStates:
 
     Raises:
         ValueError: a depth is not in the backbone.
-        InputError: there is no norm to be applied to the states of a block.
+        InputError: there is no norm to be applied to the states of a block, or the hidden states are no numbers.
     """
 
     def __init__(self, backbone: nn.Module, final_norm: bool, depths: Collection[Depth]) -> None:
@@ -90,16 +90,11 @@ def check_depth(config: PreTrainedConfig, layers: int, attention: str) -> None:
 
 
 def _final_norm(backbone: nn.Module) -> nn.Module:
-    """Return the norm after the last block, which is found by taking it away for a moment."""
-    layers = blocks(backbone)
-    parent = next(module for module in backbone.modules() if any(child is layers for child in module.children()))
-    before = dict(parent.named_children())
-    try:
-        remove_final_norm(backbone)
-    except InputError as error:
-        raise InputError("model.layers: no norm after the last layer is found, so it cannot follow others") from error
-    name, norm = next((name, child) for name, child in before.items() if getattr(parent, name) is not child)
-    setattr(parent, name, norm)
+    """Return the norm after the last block."""
+    found = find_final_norm(backbone)
+    if found is None:
+        raise InputError("model.layers: no norm after the last layer is found, so it cannot follow others")
+    norm: nn.Module = getattr(*found)
     return norm
 
 

@@ -5,31 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedllm.eval.bootstrap import v_measure
-from embedllm.eval.evidence import Evidence, cluster, gather, principal_components
-
-
-def test_well_apart_vectors_are_clustered_by_label() -> None:
-    rng = np.random.default_rng(0)
-    labels = [str(i % 3) for i in range(60)]
-    centres = np.eye(3, 8)
-    vectors = np.stack([centres[i % 3] + 0.01 * rng.standard_normal(8) for i in range(60)]).astype(np.float32)
-    runs = cluster(vectors, labels)
-    assert runs.shape == (10, 60)
-    truth = np.array([int(label) for label in labels])
-    assert max(v_measure(truth, run.astype(np.int64), np.ones(60)) for run in runs) == pytest.approx(1.0)
+from embedllm.eval.evidence import Evidence, gather, principal_components
+from embedllm.eval.halves import HALVES, STARTS
 
 
 def test_evidence_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).standard_normal((40, 7)).astype(np.float32)
     texts = [f"text {i} é😀\ud800" for i in range(40)]
-    evidence = gather(texts, ["a", "bb"] * 20, vectors)
+    evidence = gather(texts, ["a", "bb"] * 20, vectors, 12.5)
     evidence.save(tmp_path / "deep" / "task.npz")
     loaded = Evidence.load(tmp_path / "deep" / "task.npz")
     for name, value in vars(evidence).items():
         assert np.array_equal(vars(loaded)[name], value), name
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["task.npz"]
-    assert loaded.clusters.shape == (10, 40)
+    assert float(loaded.score) == 12.5
+    assert loaded.halves.shape == (HALVES, STARTS)
     assert len(set(loaded.documents.tolist())) == 40
 
 

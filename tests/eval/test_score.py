@@ -1,7 +1,9 @@
 import csv
 import logging
 import random
+import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from embedllm.errors import InputError
 from embedllm.eval.score import mean_score, score_tasks
 from embedllm.eval.specs import parse_specs
+from embedllm.eval.tasks import PreparedTask, prepare_tasks
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +101,7 @@ def test_a_clustering_score_is_that_of_mteb_to_the_last_bit(topics, hash_encoder
     ours = score_tasks(hash_encoder(), parse_specs([str(topics)]))["topics"]
     assert ours["main_score"] == 100 * alone["v_measure"]
     assert ours["std"] == 100 * alone["v_measure_std"]
-    assert (ours["metric"], ours["documents"]) == ("v_measure", 91)
+    assert (ours["metric"], ours["documents"], ours["mteb"]) == ("v_measure", 91, version("mteb"))
     assert 1 < ours["main_score"] < 99
 
 
@@ -172,12 +175,35 @@ def test_a_task_that_fails_leaves_the_others_their_scores(topics, write_csv, has
     assert mean_score(scores) is None
 
 
+def test_what_the_encoder_refuses_as_an_input_is_no_tasks_failure(topics, pairs, hash_encoder):
+    scored = []
+    with pytest.raises(InputError, match="^model.name: its weights are damaged$"):
+        score_tasks(
+            Broken(hash_encoder(), InputError("model.name: its weights are damaged")),
+            parse_specs([str(pairs), str(topics)]),
+            on_result=lambda name, score: scored.append(name),
+        )
+    assert "topics" not in scored
+
+
+def test_data_that_turn_out_to_be_wrong_when_loaded_are_one_tasks_failure(topics, pairs, hash_encoder, monkeypatch):
+    def load():
+        raise InputError("eval.mirror: the file has a score that is no number")
+
+    prepared = [PreparedTask("bad", load), *prepare_tasks(parse_specs([str(pairs)]))]
+    monkeypatch.setattr("embedllm.eval.score.prepare_tasks", lambda *_: prepared)
+    scores = score_tasks(hash_encoder(), [])
+    assert scores["bad"] == {"error": "DataError: eval.mirror: the file has a score that is no number"}
+    assert scores["pairs"]["main_score"] > 0
+
+
 def test_a_score_that_is_not_a_number_is_an_error(pairs, hash_encoder):
     class Constant:
         def encode(self, texts):
             return np.ones((len(texts), 4), np.float32)
 
-    with pytest.warns(match="constant"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*constant")  # the error says it
         scores = score_tasks(Constant(), parse_specs([str(pairs)]))
     assert "cosine_spearman is nan" in scores["pairs"]["error"]
 

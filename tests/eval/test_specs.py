@@ -70,6 +70,7 @@ def test_a_file_may_be_clustered_and_classified(topics):
         (["sts:nowhere.csv"], r"eval\.tasks: 'sts:nowhere.csv': no file at 'nowhere.csv'"),
         (["clasification:a.csv"], r"unknown prefix 'clasification' \(did you mean 'classification'\?\)"),
         (["embedded:wordnet"], r"eval\.tasks: no embedded data set 'wordnet'"),
+        (["quick"], r"eval\.tasks: 'quick' is a suite, not a task; choose it with suite=quick"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(specs, message):
@@ -91,3 +92,16 @@ def test_two_files_of_one_name_are_refused(tmp_path):
         (tmp_path / folder / "set.csv").write_text("x")
     with pytest.raises(InputError, match="would both be called 'set'"):
         parse_specs([str(tmp_path / "a/set.csv"), str(tmp_path / "b/set.csv")])
+
+
+@pytest.mark.parametrize(
+    ("setting", "instead"),
+    [
+        ("--tasks", "choose it with --suite quick"),
+        ("eval.dev", "write its tasks: 'eval.dev=[embedded:wordnet_definitions]' eval.dev_documents=256"),
+    ],
+)
+def test_a_suite_among_tasks_is_told_how_it_is_written(setting, instead):
+    with pytest.raises(InputError) as error:
+        parse_specs(["quick"], setting)
+    assert str(error.value) == f"{setting}: 'quick' is a suite, not a task; {instead}"

@@ -61,8 +61,16 @@ def test_scores_stand_with_metric_sample_and_version(tmp_path: Path, embedder: A
     assert "| WordNet | v_measure | 1,024 at most | 25.00 | 31.26 |" in text
     assert "| STS | cosine_spearman | all | - | 60.00 |" in text
     assert "| Broken | - | all | - | - |" in text
-    assert "| **mean** |  |  | - | 45.60 |" in text
     assert "mteb 2.26.24" in text
+
+
+def test_a_mean_is_over_every_row_above_it(tmp_path: Path, embedder: Any) -> None:
+    _, text = card(tmp_path, write_run(tmp_path), embedder)
+    assert "| **mean** |  |  | incomplete | incomplete |" in text
+    whole = {name: {**RESULT["tasks"][name], "before": None} for name in ("WordNet", "STS")}
+    (tmp_path / "whole").mkdir()
+    _, text = card(tmp_path, write_run(tmp_path / "whole", tasks=whole), embedder)
+    assert "| **mean** |  |  | - | 45.63 |" in text
 
 
 def test_the_recipe_holds_what_decided_the_weights(tmp_path: Path, embedder: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sklearn.metrics import average_precision_score, v_measure_score
+from sklearn.metrics import average_precision_score
 
 from embedllm.cli import main
 from embedllm.errors import InputError
 from embedllm.eval.classification_evidence import ClassificationEvidence
 from embedllm.eval.evidence import Evidence, gather
+from embedllm.eval.halves import half_scores
 from embedllm.eval.pair_evidence import PairClassificationEvidence, SimilarityEvidence
 from embedllm.eval.paired import AnyEvidence
 from embedllm.eval.stored import digests
@@ -46,13 +47,15 @@ def same_meaning(noise: float, seed: int = 0) -> PairClassificationEvidence:
 def clustering(noise: float, seed: int = 0) -> Evidence:
     classes = np.arange(60) % 3
     vectors = np.eye(3)[classes] + noise * np.random.default_rng(seed).standard_normal((60, 3))
-    return gather([f"text {i}" for i in range(60)], [str(name) for name in classes], vectors.astype(np.float32))
+    labels = [str(name) for name in classes]
+    score = float(half_scores(vectors.astype(np.float32), labels).mean())
+    return gather([f"text {i}" for i in range(60)], labels, vectors.astype(np.float32), score)
 
 
 def entry(evidence: AnyEvidence) -> dict[str, Any]:
     """What ``result.json`` holds of a task, the score by other packages."""
     if isinstance(evidence, Evidence):
-        score, metric = np.mean([v_measure_score(evidence.labels, run) for run in evidence.clusters]), "v_measure"
+        score, metric = float(evidence.score) / 100, "v_measure"
     elif isinstance(evidence, SimilarityEvidence):
         score, metric = spearmanr(evidence.gold, evidence.cosines)[0], "cosine_spearman"
     elif isinstance(evidence, PairClassificationEvidence):
@@ -211,10 +214,11 @@ def test_tasks_that_are_named_are_compared_once_and_in_that_order(finished) -> N
 def test_the_mean_is_over_the_rows_with_an_interval(finished) -> None:
     a = finished("a", {"x": accuracy(0.4, 1), "y": similarity(3.0, 2), "unsure": entry(accuracy(0.1))})
     b = finished("b", {"x": accuracy(0.6, 3), "y": similarity(1.0, 4), "unsure": entry(accuracy(0.9))})
+    name = "mean of 2 of 3, incomplete"
     comparison = compare(a, b)
     x, y, _ = comparison.rows
     mean = comparison.mean
-    assert (mean.name, mean.a, mean.b) == ("mean of 2", pytest.approx((x.a + y.a) / 2), pytest.approx((x.b + y.b) / 2))
+    assert (mean.name, mean.a, mean.b) == (name, pytest.approx((x.a + y.a) / 2), pytest.approx((x.b + y.b) / 2))
     assert mean.difference == pytest.approx((x.difference + y.difference) / 2)
     assert mean.high - mean.low < max(row.high - row.low for row in (x, y))
     assert mean.verdict == BETTER
@@ -238,6 +242,23 @@ def test_documents_of_tasks_are_drawn_apart_for_the_mean(finished, tasks: int) -
 def test_one_task_has_no_mean(finished) -> None:
     folder = finished("a", {"x": accuracy(0.5), "unsure": entry(accuracy(0.5))})
     assert compare(folder, folder).mean is None
+
+
+def test_the_mean_names_its_suite_its_samples_and_the_versions_that_made_it(finished, monkeypatch) -> None:
+    monkeypatch.setattr("embedllm.scoring.file_digest", lambda _: "ab" * 32)
+    of = {"wordnet_definitions": {"sha256": "ab" * 8, "kind": None, "max_documents": 256}}
+    folders = []
+    for name, mteb in (("a", "2.1"), ("b", "2.2")):
+        folders.append(finished(name, {"wordnet_definitions": accuracy(0.5), "y": accuracy(0.5), "z": accuracy(0.5)}))
+        tasks = folders[-1].read_result()["tasks"]
+        tasks = {task: {**entry, "of": of.get(task, OF)} for task, entry in tasks.items()}
+        tasks["z"]["mteb"] = "2.2"
+        folders[-1].write_result({"tasks": tasks, "versions": {"mteb": mteb}})
+    assert compare(*folders).mean_of == (
+        "quick (1 task, at most 256 documents each, mteb 2.1 and 2.2), and custom (2 tasks, mteb 2.1 and 2.2)"
+    )
+    assert compare(folders[1], folders[1]).mean_of.endswith("custom (2 tasks, mteb 2.2)")
+    assert compare(*folders, ["y"]).mean_of is None
 
 
 def test_a_verdict_is_never_against_the_interval_or_the_difference() -> None:
@@ -277,7 +298,12 @@ def test_the_command_writes_a_table(finished, capsys: pytest.CaptureFixture[str]
     assert (first, second, blank) == (f"A: {a.path}", f"B: {b.path}", "")
     assert header.split() == ["task", "A", "B", "difference", "95", "%", "interval", "verdict"]
     assert set(rule) == {"-", " "}
-    assert lines[3:] == ["z: not compared, A has no score (OSError: away)"]
+    assert lines[3:] == [
+        "z: not compared, A has no score (OSError: away)",
+        "",
+        "tasks of the mean: custom (2 tasks, mteb of an unknown version)",
+    ]
+    assert lines[2].startswith("mean of 2 of 3, incomplete ")
     comparison = compare(a, b)
     for line, row in zip(lines[:3], (*comparison.rows, comparison.mean), strict=True):
         numbers = f"{row.a:.1f} {row.b:.1f} {row.difference:+.1f} {row.low:+.1f} to {row.high:+.1f}"
@@ -336,6 +362,6 @@ def test_what_is_wrong_is_one_sentence(
 
 def test_runs_without_tasks_have_nothing_to_compare(finished) -> None:
     folder = finished("a", {})
-    assert compare(folder, folder) == Comparison((), None, {})
+    assert compare(folder, folder) == Comparison((), None, None, {})
     with pytest.raises(InputError):
         compare(folder, RunFolder(folder.path / "nowhere"))

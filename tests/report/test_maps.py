@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> RunFolder:
     labels = [f"class {i % 12}" for i in range(96)]
     texts = [f"text {i}" for i in range(96)]
     for stage, spread in (("before", 6.0), ("after", 0.5)):
-        gather(texts, labels, blobs(spread, labels)).save(folder.evidence(stage, "blobs"))
+        gather(texts, labels, blobs(spread, labels), 50.0).save(folder.evidence(stage, "blobs"))
     entry = {"metric": "v_measure", "main_score": 97.0, "before": 31.5, "gain": {"low": 60.0, "high": 70.0}}
     folder.write_result({"tasks": {"blobs": entry, "sts": {"metric": "cosine_spearman", "main_score": 1.0}}})
     return folder
@@ -60,7 +60,7 @@ def test_a_run_without_training_has_one_panel(run: RunFolder, tmp_path: Path) ->
 
 def test_neighbours_stay_neighbours() -> None:
     labels = [str(i % 3) for i in range(60)]
-    evidence = gather([str(i) for i in range(60)], labels, blobs(0.1, labels))
+    evidence = gather([str(i) for i in range(60)], labels, blobs(0.1, labels), 100.0)
     points = flat(evidence.components)
     neighbours = NearestNeighbors(n_neighbors=6).fit(points).kneighbors(return_distance=False)
     same = [labels[i] == labels[j] for i, row in enumerate(neighbours) for j in row]
