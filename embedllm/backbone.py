@@ -35,19 +35,20 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def resolve_dtype(name: str) -> torch.dtype:
-    """Return the dtype that ``model.dtype`` stands for on this machine.
+def resolve_dtype(name: str, setting: str = "model.dtype") -> torch.dtype:
+    """Return the dtype that a setting stands for on this machine.
 
     Args:
         name: ``auto`` (bfloat16 where the hardware is fast in it, else float32), ``float32``, ``bfloat16`` or
             ``float16``.
+        setting: where ``name`` stands.
     """
     if name == "auto":
         return torch.bfloat16 if has_fast_bfloat16() else torch.float32
     if name not in DTYPES:
-        raise InputError(f"model.dtype: {name!r} is not one of: auto, {', '.join(DTYPES)}")
+        raise InputError(f"{setting}: {name!r} is not one of: auto, {', '.join(DTYPES)}")
     if name == "bfloat16" and not trains_fast_in_bfloat16():
-        log.warning("model.dtype: bfloat16 is slower than float32 on this machine")
+        log.warning("%s: bfloat16 is slower than float32 on this machine", setting)
     return DTYPES[name]
 
 

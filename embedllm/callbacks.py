@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from embedllm.checkpoint import CHECKPOINT
 from embedllm.errors import Interrupted
 from embedllm.module import EmbedderModule
+from embedllm.processes import Processes
 from embedllm.tracking import Tracker
 
 
@@ -62,15 +63,16 @@ class Checkpoints(Callback):
     """Write ``last.ckpt`` every so many steps, at the end, and when SIGINT or SIGTERM asks to stop.
 
     A signal takes effect after the step that is running, so the checkpoint always holds whole steps; a second SIGINT
-    ends the process at once.
+    ends the process at once. A signal to one process stops all, and the first of them writes.
 
     Args:
         folder: of the checkpoint.
         every: steps; None: only at the end or when stopped.
+        processes: those of the training; None: this one is alone.
     """
 
-    def __init__(self, folder: Path, every: int | None) -> None:
-        self.folder, self.every = folder, every
+    def __init__(self, folder: Path, every: int | None, processes: Processes | None = None) -> None:
+        self.folder, self.every, self.processes = folder, every, processes or Processes()
         self.signal: int | None = None
         self.at_once = False
         self.before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
@@ -105,14 +107,15 @@ class Checkpoints(Callback):
         """Save if it is time to, and stop if a signal came."""
         done = trainer.global_step
         due = done == trainer.max_steps or (self.every is not None and done % self.every == 0)
-        if due or self.signal is not None:
+        stop = self.processes.highest(self.signal or 0)
+        if due or stop:
             self.save(trainer)
-        if self.signal is not None:
-            raise Interrupted(self.signal)
+        if stop:
+            raise Interrupted(stop)
 
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the step that was just made."""
-        trainer.save_checkpoint(self.path)
+        self.processes.by_first(lambda: trainer.save_checkpoint(self.path))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Give the signals back."""

@@ -94,6 +94,10 @@ class TrainerConfig:
     """Tokens of one forward pass, padding included: a matter of time and memory, never of the result."""
     grad_cache: bool = False
     """Run the micro-batches twice, so that memory does not grow with batch_size."""
+    gradient_checkpointing: bool | None = None
+    """Compute the states of each block again in the backward pass instead of keeping them; changes no gradient."""
+    compile: bool | None = None
+    """Compile the blocks with ``torch.compile``, for training without dropout; changes no gradient but for rounding."""
     precision: str = "auto"
     """auto | float32 | bfloat16: of the forward pass; auto is bfloat16 where the hardware is fast in it."""
     warmup: int = 0
@@ -107,6 +111,7 @@ class TrainerConfig:
     eval_every: int | None = None
     """Steps between two scorings of ``eval.dev``."""
     devices: int = 1
+    """Of this machine, that share each pool; they change no gradient. ``torchrun`` starts those of several machines."""
 
 
 @dataclass
@@ -226,8 +231,6 @@ def check_values(config: Config) -> None:
     budget = config.trainer.micro_batch_tokens
     if budget != "auto" and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
         raise InputError(f"trainer.micro_batch_tokens: {budget!r} is not auto or a positive whole number")
-    if config.trainer.devices > 1:
-        raise InputError(f"trainer.devices: {config.trainer.devices}, but a run uses one device; use 1")
     _check_selection(config)
 
 

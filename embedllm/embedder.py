@@ -4,7 +4,9 @@ Legend: B texts, L tokens of the longest of them, D hidden size. Training, scori
 through :class:`Embedder`; nothing else tokenizes or pools.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -14,14 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from embedllm.adapter import AdapterSpec, attach_adapter
 from embedllm.backbone import load_config
 from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.centring import Centring, reference_texts
+from embedllm.decoder import blocks
+from embedllm.errors import InputError
 from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
+from embedllm.row_dropout import keyed_again
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
 from embedllm.tokenization import token_ids
 
@@ -128,6 +134,41 @@ class Embedder(nn.Module):
         """Move the weights to the accelerator of this machine, if it has one."""
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return self.to(accelerator if accelerator is not None else "cpu")
+
+    def checkpoint_gradients(self) -> None:
+        """Keep only the input of each block for the backward pass, which computes the rest again: memory for time.
+
+        Raises:
+            InputError: the model's family has no blocks that can.
+        """
+        options = {"use_reentrant": False, "context_fn": lambda: (nullcontext(), keyed_again())}
+        backbone: Any = self.backbone
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # of the new name
+                backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+        except ValueError as error:
+            raise InputError(
+                f"trainer.gradient_checkpointing: {self.spec.name!r} has no blocks that can be computed again; leave "
+                "the setting out"
+            ) from error
+        backbone.disable_input_require_grads()  # or the backward pass would go on below the lowest trained block
+
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile the blocks in place, once for all lengths and numbers of texts; names of weights stay as they are.
+
+        Raises:
+            InputError: nothing can be compiled on this machine.
+        """
+        try:
+            torch.compile(torch.sin, backend=backend)(torch.ones(2, device=self.device))
+        except Exception as error:  # what is missing decides which
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"trainer.compile: torch cannot compile on this machine ({reason}); leave the setting out"
+            ) from error
+        for block in blocks(cast(PreTrainedModel, self.backbone)):
+            block.compile(dynamic=True, backend=backend)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of each text in its prompt; a text without any token becomes one EOS."""

@@ -3,21 +3,25 @@
 Legend: B pairs in the pool, D width of the vectors. The pool is every pair that competes in the loss. Its texts are
 sorted by length and cut into micro-batches by a budget of tokens; how they are cut costs time or memory, and changes
 no gradient: dropout is keyed by text. With ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first
-without a graph, and memory no longer grows with B.
+without a graph, and memory no longer grows with B. Several processes change no gradient either: each embeds a share of
+the texts, all compute the loss of the whole pool, and each goes on with the gradient at its own vectors.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
 from embedllm.embedder import Embedder, length_sorted
+from embedllm.errors import InputError
 from embedllm.fused_norm import fuse_norms
 from embedllm.low_precision import lowered
+from embedllm.processes import Processes
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
 from embedllm.short_attention import short_attention
 
@@ -58,6 +62,7 @@ class ContrastiveStep:
         micro_batch_tokens: tokens of one micro-batch, padding included; a longer text is one of its own.
         grad_cache: run the micro-batches twice instead of keeping the graphs of all.
         autocast: dtype of the forward pass where it is not that of the weights; None: no autocast.
+        processes: those that share the work; None: this one is alone.
     """
 
     def __init__(
@@ -68,35 +73,85 @@ class ContrastiveStep:
         micro_batch_tokens: int,
         grad_cache: bool = False,
         autocast: torch.dtype | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.embedder = embedder
         self.loss = loss
         self.micro_batch_tokens = micro_batch_tokens
         self.grad_cache = grad_cache
         self.autocast = autocast
+        self.processes = processes or Processes()
         key_dropout(embedder)
         fuse_norms(embedder.backbone)
 
     def __call__(self, pool: Pool, *, key: Sequence[int], scale: float = 1.0) -> StepReport:
         """Add the gradients of ``scale`` times the loss of ``pool`` to ``.grad``.
 
+        With several processes it is this one's part of them: see :meth:`share_gradients`.
+
         Args:
-            pool: B pairs.
+            pool: B pairs; every process is given the same.
             key: what the draws of dropout depend on, besides the place of the text: (seed, step).
             scale: 1 over the number of pools whose gradients are accumulated.
+
+        Raises:
+            torch.OutOfMemoryError: in all processes, if one runs out of memory; ``.grad`` is then of no use.
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
-        batches = list(length_sorted(rows, self.micro_batch_tokens))
+        cuts = self.cuts(rows)
+        batches, every = cuts[self.processes.rank], list(chain.from_iterable(cuts))
         with _own_random_state(self.embedder.device), self._fast():
-            with torch.set_grad_enabled(not self.grad_cache):
+            with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
                 outputs = [self._embed(rows, batch, key) for batch in batches]
-            loss, gradients = self._loss(pool, torch.cat(outputs).detach(), batches, scale)
-            for i, batch in enumerate(batches):
-                output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
-                torch.autograd.backward(output, gradients[batch])
-                outputs[i] = output.detach()  # frees the graph
-        padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in batches)
+            own = torch.cat(outputs).detach() if outputs else self._no_vectors()
+            vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
+            with self.processes.together():
+                loss, gradients = self._loss(pool, vectors, every, scale)
+                for i, batch in enumerate(batches):
+                    output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
+                    torch.autograd.backward(output, gradients[batch])
+                    outputs[i] = output.detach()  # frees the graph
+        padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in every)
         return StepReport(loss, sum(map(len, rows)), padded)
+
+    def share_gradients(self) -> None:
+        """Add up what the processes left in ``.grad``; called once, after the pools of an optimizer step."""
+        for parameter in self.loss.parameters():
+            if parameter.grad is not None and not self.processes.first:
+                parameter.grad.zero_()  # every process has computed the whole of it
+        modules = self.embedder, self.loss
+        self.processes.sum_gradients(p for module in modules for p in module.parameters() if p.requires_grad)
+
+    def cuts(self, rows: Rows) -> list[list[list[int]]]:
+        """Return the micro-batches of each process, as indices of ``rows``."""
+        return [self._cut(rows, share) for share in shares(rows, self.processes.count)]
+
+    def cut_finer(self, pools: Iterable[Pool]) -> None:
+        """Make micro-batches half as large as the largest of ``pools``.
+
+        Raises:
+            InputError: they hold one text each already, or are no larger than the longest text.
+        """
+        largest = longest = 0
+        for pool in pools:
+            rows = [*pool.anchors, *pool.positives, *pool.negatives]
+            batches = chain.from_iterable(self.cuts(rows))
+            largest = max(largest, *(len(batch) * len(rows[batch[0]]) for batch in batches))
+            longest = max(longest, *map(len, rows))
+        if largest <= longest:
+            cache = "" if self.grad_cache else "set trainer.grad_cache=true, "
+            raise InputError(
+                f"trainer.micro_batch_tokens: out of memory with a text of {longest} tokens alone in its micro-batch; "
+                f"{cache}set trainer.gradient_checkpointing=true, or lower trainer.batch_size or model.max_length"
+            )
+        self.micro_batch_tokens = max(longest, largest // 2)
+
+    def _cut(self, rows: Rows, share: Sequence[int]) -> list[list[int]]:
+        """Cut a share of the texts into micro-batches, the longest text of each first."""
+        return [[share[i] for i in batch] for batch in length_sorted([rows[i] for i in share], self.micro_batch_tokens)]
+
+    def _no_vectors(self) -> Tensor:
+        return torch.empty(0, self.embedder.output_size, device=self.embedder.device)
 
     @contextmanager
     def _fast(self) -> Iterator[None]:
@@ -130,6 +185,15 @@ class ContrastiveStep:
         (loss * scale).backward()
         gradients = torch.zeros_like(ordered) if ordered.grad is None else ordered.grad
         return float(loss.detach()), gradients
+
+
+def shares(rows: Rows, count: int) -> list[list[int]]:
+    """Deal the indices of ``rows`` to ``count`` processes, longest first, so that all get about as many tokens.
+
+    Two shares differ by no more than the longest row has tokens.
+    """
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    return [order[rank::count] for rank in range(count)]
 
 
 def _seed(key: Sequence[int], device: torch.device) -> None:

@@ -24,6 +24,15 @@ class Interrupted(BaseException):
         self.number = number
 
 
+class PeerLost(RuntimeError):
+    """Another process of the training has ended."""
+
+    def __init__(
+        self, message: str = "another process of the training has ended before its time; what it printed says why"
+    ) -> None:
+        super().__init__(message)
+
+
 def unknown(name: str, known: Iterable[str]) -> str:
     """Return the sentence for a setting that does not exist, with the nearest that does."""
     known = list(dict.fromkeys(known))

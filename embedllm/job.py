@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedllm.config import Config
-from embedllm.development import build_development, check_development, check_overlap
+from embedllm.development import check_development, check_overlap
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec
+from embedllm.fine_tune import fine_tune
 from embedllm.recipe import (
     build_augment,
     build_embedder,
@@ -185,7 +186,7 @@ def _new_result(
         untrained = untrained_encoder(parts, config, embedder)
         before = _score(untrained, specs, config, folder, tracker, "before")
         measured["before"] = _measures(untrained, config)
-        train = _train(config, embedder, table, folder, tracker)
+        train = fine_tune(config, embedder, table, folder, tracker)
         model = embedder
     model.save(folder.model)
     after = _score(model, specs, config, folder, tracker, "after")
@@ -230,46 +231,6 @@ def _score(
         lambda name, value: tracker.log({f"eval/{name}": value}, step),
     )
     return book
-
-
-def _train(config: Config, embedder: "Embedder", table: "PairTable", folder: RunFolder, tracker: "Tracker") -> Settings:
-    """Train, and make sure that it changed the vectors."""
-    import numpy as np
-
-    from embedllm.report.curves import draw_curve
-    from embedllm.training import fit, make_pools, truncated_share
-
-    embedder.centring = None
-    plan = build_plan(config)
-    pools = make_pools(table, embedder, plan, build_augment(config))
-    truncated = truncated_share(embedder, table)
-    log.info("%.1f %% of the texts are longer than model.max_length=%d", 100 * truncated, config.model.max_length)
-    probe = [pair.anchor for pair in table.pairs[:4]]
-    start = embedder.encode(probe)
-    module = build_module(config, embedder)
-    dev = build_development(config, folder)
-    report = fit(module, pools, plan, folder, tracker, dev)
-    if dev is not None:
-        draw_curve(report["selection"], folder.dev_curve)
-    embedder.eval()
-    end = embedder.encode(probe)
-    if not np.isfinite(end).all():
-        raise RuntimeError("after the training vectors hold NaN or infinity; nothing is saved")
-    if np.array_equal(start, end):
-        raise RuntimeError("the training left every vector as it was; nothing is saved")
-    if config.centring:
-        embedder.centre()
-    return {**report, "truncated_share": truncated, "positives": _positives(table)}
-
-
-def _positives(table: "PairTable") -> str:
-    """Return where positives come from: ``label``, ``column``, ``augment``, or the last two mixed."""
-    from embedllm.data.tables import LabelTable
-
-    if isinstance(table, LabelTable):
-        return "label"
-    made = table.summary.identical
-    return "column" if not made else "augment" if made == table.summary.pairs else "column or augment"
 
 
 def _means(tasks: Entries) -> Settings:

@@ -1,5 +1,7 @@
 """Contrastive fine-tuning as a LightningModule: the step, the schedule, and what a checkpoint holds."""
 
+import gc
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -12,9 +14,11 @@ from torch import Tensor, nn
 
 from embedllm.data.tables import Pair
 from embedllm.datamodule import StepBatch
-from embedllm.engine import ContrastiveStep
+from embedllm.engine import ContrastiveStep, StepReport
 from embedllm.errors import InputError
 from embedllm.losses import Temperature
+
+log = logging.getLogger(__name__)
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[int], float]
@@ -53,17 +57,24 @@ class EmbedderModule(LightningModule):
         schedule: see :func:`warmup_schedule`.
         clip: largest norm of the gradient; None: not clipped.
         seed: of the run; dropout depends on it and on the step alone.
+        resumes_cut: take the size of micro-batches from the checkpoint.
     """
 
     def __init__(
-        self, step: ContrastiveStep, optimizer: OptimizerFactory, schedule: Schedule, clip: float | None, seed: int
+        self,
+        step: ContrastiveStep,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        clip: float | None,
+        seed: int,
+        resumes_cut: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # the engine calls backward, once for each micro-batch
         self.strict_loading = False  # checkpoints hold trainable weights only
         self.embedder, self.loss, self.step = step.embedder, step.loss, step
         self.make_optimizer, self.schedule, self.clip, self.seed = optimizer, schedule, clip, seed
-        self.totals = TrainingTotals()
+        self.totals, self.resumes_cut = TrainingTotals(), resumes_cut
         self.last: dict[str, float] = {}
         self._fresh = True
         self.train()  # from_pretrained() returns eval mode and Lightning keeps it: dropout would stay off
@@ -85,13 +96,18 @@ class EmbedderModule(LightningModule):
         number = self.global_step
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
-        scale = 1 / len(batch.pools)
-        reports = [self.step(pool, key=(self.seed, number, i), scale=scale) for i, pool in enumerate(batch.pools)]
-        loss = sum(report.loss for report in reports) * scale
+        reports = self._gradients(batch, number)
+        loss = sum(report.loss for report in reports) / len(reports)
         norm = self._gradient_norm(number)
         if not math.isfinite(loss) or not math.isfinite(norm):
             what = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
             raise NonFiniteError(f"step {number}: {what}{self._cause(batch)}", number, batch.pairs)
+        if loss == 0:
+            log.warning(
+                "step %d trains nothing, as its loss is 0: no pair has a negative (all texts or labels are equal), or "
+                "every positive is told from the negatives already",
+                number,
+            )
         rate = self.schedule(number)
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * rate
@@ -101,6 +117,28 @@ class EmbedderModule(LightningModule):
         for module in self.loss.modules():
             if isinstance(module, Temperature) and module.log is not None:
                 self.last["train/temperature"] = float(module.log.detach().exp())
+
+    def _gradients(self, batch: StepBatch, number: int) -> list[StepReport]:
+        """Leave the gradients of the step; where memory runs out, cut finer and begin it anew, which changes none."""
+        scale = 1 / len(batch.pools)
+        while True:
+            try:
+                reports = [self.step(p, key=(self.seed, number, i), scale=scale) for i, p in enumerate(batch.pools)]
+            except torch.OutOfMemoryError:
+                self.zero_grad()
+            else:
+                self.step.share_gradients()
+                return reports
+            gc.collect()  # what the traceback held
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            self.step.cut_finer(batch.pools)
+            log.warning(
+                "step %d ran out of memory and is made again with trainer.micro_batch_tokens=%d, which changes no "
+                "gradient",
+                number,
+                self.step.micro_batch_tokens,
+            )
 
     def _cause(self, batch: StepBatch) -> str:
         """Return what is the first not to be finite: a weight, the vector of a text, or a gradient."""
@@ -142,6 +180,7 @@ class EmbedderModule(LightningModule):
         trainable = self.trainable()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
         checkpoint["totals"] = asdict(self.totals)
+        checkpoint["micro_batch_tokens"] = self.step.micro_batch_tokens
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model."""
@@ -152,6 +191,8 @@ class EmbedderModule(LightningModule):
                 "checkpoints of the run to start the training anew"
             )
         self.totals = TrainingTotals(**checkpoint["totals"])
+        if self.resumes_cut:
+            self.step.micro_batch_tokens = checkpoint.get("micro_batch_tokens", self.step.micro_batch_tokens)
 
 
 def warmup_schedule(kind: str, warmup: int, max_steps: int) -> Schedule:

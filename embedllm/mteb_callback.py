@@ -31,7 +31,8 @@ class MTEBCallback(Callback):
         selection: gets scores and weights.
         every: steps.
         tracker: gets ``dev/<task>`` and ``dev/mean``.
-        checkpoints: the callback that saves; it must come before this one.
+        checkpoints: the callback that saves; it must come before this one. The first of its processes scores, and the
+            others wait for it.
     """
 
     def __init__(
@@ -44,21 +45,29 @@ class MTEBCallback(Callback):
         """Score the model that training starts from, if that has not been done."""
         if self._due(trainer):
             self.complete(trainer.global_step, embedder_module(pl_module))
-        trainer.should_stop = self.selection.exhausted()
+        trainer.should_stop = self._exhausted()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Score the model if it is time to, and stop if it has not become better for too long."""
         if self._due(trainer):
             self.checkpoints.save(trainer)
-            self._evaluate(trainer.global_step, embedder_module(pl_module))
-        if self.selection.exhausted():
-            trainer.should_stop = True
+            step, module = trainer.global_step, embedder_module(pl_module)
+            self.checkpoints.processes.by_first(lambda: self._evaluate(step, module))
+            trainer.should_stop = trainer.should_stop or self._exhausted()
 
     def complete(self, reached: int, module: EmbedderModule) -> None:
         """Score the model at the step that a checkpoint was read from, unless that was done before the interruption."""
+        self.checkpoints.processes.by_first(lambda: self._complete(reached, module))
+
+    def _complete(self, reached: int, module: EmbedderModule) -> None:
         if reached not in self.selection.entries:
             self.tracker.keep(lambda step, name: step < reached or not name.startswith("dev/"))
             self._evaluate(reached, module)
+
+    def _exhausted(self) -> bool:
+        """Return whether the first process, whose selection it is, wants to stop."""
+        processes = self.checkpoints.processes
+        return bool(processes.highest(int(processes.first and self.selection.exhausted())))
 
     def _due(self, trainer: Trainer) -> bool:
         return trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps

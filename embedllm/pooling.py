@@ -89,7 +89,7 @@ class LastTokenPooling(PoolingHead):
         positions = torch.arange(mask.size(1), device=mask.device)
         last = (positions * mask).argmax(dim=1)  # (B,), right for either padding side
         rows = torch.arange(hidden.size(0), device=hidden.device)
-        return hidden[rows, last].float()
+        return _full(hidden[rows, last])
 
 
 class EosPooling(LastTokenPooling):
@@ -106,7 +106,7 @@ class MaxPooling(PoolingHead):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the maximum over the masked tokens, (B, D) float32."""
         outside = ~mask.bool().unsqueeze(-1)  # (B, L, 1)
-        return hidden.float().masked_fill(outside, float("-inf")).amax(dim=1)
+        return _full(hidden).masked_fill(outside, float("-inf")).amax(dim=1)
 
 
 class ConcatPooling(PoolingHead):
@@ -143,14 +143,19 @@ class AttentionPooling(PoolingHead):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the attention-weighted mean, (B, D) float32."""
-        scores = hidden.float() @ self.query.float() / self.hidden_size**0.5  # (B, L)
+        scores = _full(hidden) @ _full(self.query) / self.hidden_size**0.5  # (B, L)
         weights = scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=1)
         return _weighted_mean(hidden, weights)
+
+
+def _full(states: Tensor) -> Tensor:
+    """Return ``states`` as float32; float64 stays."""
+    return states if states.dtype == torch.float64 else states.float()
 
 
 def _weighted_mean(hidden: Tensor, weights: Tensor) -> Tensor:
     """Mean of hidden (B, L, D) under weights (B, L), accumulated in float32: (B, D)."""
     weights = weights.unsqueeze(-1)  # (B, L, 1)
     # where(), not a product: the states of padding may be inf or NaN, and 0 * NaN is NaN
-    weighted = torch.where(weights > 0, hidden.float() * weights, 0.0)
+    weighted = torch.where(weights > 0, _full(hidden) * weights, 0.0)
     return weighted.sum(dim=1) / weights.sum(dim=1)

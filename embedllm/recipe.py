@@ -16,6 +16,7 @@ from embedllm.errors import InputError
 from embedllm.eval.mirror_files import mirror_digest
 from embedllm.eval.specs import TaskSpec, parse_specs
 from embedllm.eval.suites import suite_of
+from embedllm.launch import cores, place
 from embedllm.runs import RunFolder
 
 if TYPE_CHECKING:  # the settings are read without torch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # the settings are read without torch
     from embedllm.embedder import Embedder
     from embedllm.eval.encoder import SavedEncoder
     from embedllm.module import EmbedderModule
+    from embedllm.processes import Processes
     from embedllm.training import TrainingPlan
 
 MODEL_FILES = (
@@ -216,6 +218,8 @@ def check_training(config: Config) -> None:
     from embedllm.training import check_plan
 
     check_plan(build_plan(config))
+    _check_devices(config.trainer.devices)
+    _check_compile(config)
     build_augment(config)
     _build("loss", config.loss)
     optimizer = _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
@@ -226,13 +230,36 @@ def check_training(config: Config) -> None:
         raise InputError("adapter: nothing can be trained with adapter=none and this pooling; use adapter=lora")
 
 
-def build_module(config: Config, embedder: "Embedder") -> "EmbedderModule":
-    """Return the LightningModule of a run."""
+def _check_compile(config: Config) -> None:
+    """Raise an InputError for what cannot be compiled."""
+    if config.trainer.compile and config.trainer.gradient_checkpointing:
+        raise InputError("trainer.compile: true with trainer.gradient_checkpointing=true; choose one of them")
+    if config.trainer.compile and config.adapter.dropout > 0 and config.adapter.kind not in ("none", "full"):
+        raise InputError(
+            f"trainer.compile: true with adapter.dropout={config.adapter.dropout:g}, but draws that belong to a text "
+            "are not compiled; use adapter.dropout=0"
+        )
+
+
+def _check_devices(devices: int) -> None:
+    """Raise an InputError if there are not as many."""
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = max(devices, place().local_count) if gpus else devices
+    if wanted > (gpus or cores()):
+        there = f"{gpus} GPU" if gpus else f"{cores()} CPU core"
+        plural = "" if (gpus or cores()) == 1 else "s"
+        raise InputError(f"trainer.devices: {wanted}, but this machine has {there}{plural}; use as many or fewer")
+
+
+def build_module(config: Config, embedder: "Embedder", processes: "Processes | None" = None) -> "EmbedderModule":
+    """Return the LightningModule of a run, as one of ``processes`` trains it."""
     from embedllm.training import make_module
 
     loss = _build("loss", config.loss)
     optimizer = _build("optimizer", config.optimizer, _partial_=True)
-    return make_module(embedder, loss, optimizer, build_plan(config))
+    return make_module(embedder, loss, optimizer, build_plan(config), processes)
 
 
 def _build(group: str, node: Mapping[str, Any], *arguments: Any, **more: Any) -> Any:

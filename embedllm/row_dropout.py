@@ -11,7 +11,7 @@ Legend: B texts, L tokens, I features.
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import cast
 
@@ -68,6 +68,15 @@ def keyed_by(keys: Tensor) -> Iterator[None]:
         yield
     finally:
         _ROWS.reset(token)
+
+
+def keyed_again() -> AbstractContextManager[None]:
+    """Return a context that keys as it is here, for what is computed once more later: with other draws it would differ.
+
+    The backward pass of a checkpointed block is such a case.
+    """
+    rows = _ROWS.get()
+    return nullcontext() if rows is None else keyed_by(rows)
 
 
 def text_keys(key: Sequence[int], rows: Sequence[int], device: torch.device) -> Tensor:

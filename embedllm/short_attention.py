@@ -77,7 +77,8 @@ def attention(
     groups = batch * key.size(1)
     rows = query.reshape(groups, -1, width)  # (B K, H / K L, d)
     scores = torch.bmm(rows, key.reshape(groups, length, width).transpose(1, 2))  # (B K, H / K L, L)
-    scores = scores.view(batch, heads, length, length).float() * (width**-0.5 if scaling is None else scaling)
+    scores = scores.view(batch, heads, length, length).to(torch.promote_types(scores.dtype, torch.float32))
+    scores = scores * (width**-0.5 if scaling is None else scaling)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if attention_mask is None and causal:
         attention_mask = _triangle(length)

@@ -79,6 +79,19 @@ class Tracker:
                 del self.loggers[name]
 
 
+class NoTracker(Tracker):
+    """Records nothing: what the processes of a training besides the first have."""
+
+    def __init__(self) -> None:
+        self.loggers = {}
+
+    def keep(self, wanted: Callable[[int, str], bool]) -> None:
+        """Drop nothing."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record nothing."""
+
+
 def build_loggers(nodes: Mapping[str, Mapping[str, Any]], run: RunFolder, study: str) -> dict[str, Any]:
     """Build the loggers of the ``logger`` group; those with a run id continue the same run when the job is resumed."""
     loggers = {}

@@ -23,9 +23,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embedllm.config import Config, check_known, check_values, config_dir
-from embedllm.errors import InputError, Interrupted
+from embedllm.errors import InputError, Interrupted, PeerLost
+from embedllm.fine_tune import follow
 from embedllm.hydra_errors import ERRORS, explain, explain_value
 from embedllm.job import dry_run, finished, run_folder, run_job
+from embedllm.launch import place
 from embedllm.outcomes import Outcome, report
 from embedllm.report.tables import flatten
 from embedllm.runs import Busy, replace_text
@@ -56,7 +58,8 @@ def main() -> int:
             raise
         return _refuse(explain_value(error, sys.argv[1:], config_dir()))
     except (KeyboardInterrupt, Interrupted) as stop:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        if place().rank == 0:
+            print("interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
     return report(OUTCOMES)
 
@@ -82,6 +85,9 @@ def _job(cfg: DictConfig) -> Outcome:
             check_scan(config, choices)
             _warn_of_pooling()
         _check(config, sweep)
+        if place().rank > 0:
+            _follow(config, plain)
+            return outcome
         if config.dry_run:
             _print_estimate(config)
             return outcome
@@ -134,12 +140,26 @@ def _sentence(error: Exception) -> str:
 
 
 def _check(config: Config, sweep: bool) -> None:
-    if sweep and config.trainer.devices > 1:
+    count, local = place().count, place().local_count
+    if sweep and max(config.trainer.devices, count) > 1:
         raise InputError(
-            f"trainer.devices: {config.trainer.devices} with -m, but a sweep gives each run one device; "
+            f"trainer.devices: {max(config.trainer.devices, count)} with -m, but a sweep gives each run one device; "
             "use trainer.devices=1, or start runs on several devices one by one"
         )
+    if count > 1 and config.trainer.devices not in (1, local):
+        raise InputError(
+            f"trainer.devices: {config.trainer.devices}, but torchrun started {local} processes on this machine; "
+            "leave the setting out"
+        )
     check_values(config)
+
+
+def _follow(config: Config, plain: dict[str, Any]) -> None:
+    """Do what the processes of a run besides the first do: they train with it, quietly, and nothing else."""
+    logging.getLogger("embedllm").setLevel(logging.ERROR)
+    if not config.dry_run and not config.scan.poolings:
+        with suppress(PeerLost):  # it has told the user why
+            follow(config, plain, run_folder(plain, _choices(plain)))
 
 
 def _choices(plain: Mapping[str, Any]) -> dict[str, str]:

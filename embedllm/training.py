@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 
 from embedllm.backbone import resolve_dtype, trains_fast_in_bfloat16
@@ -21,11 +22,14 @@ from embedllm.data.tables import LabelTable, PairTable
 from embedllm.datamodule import PairDataModule, PairPools
 from embedllm.embedder import Embedder
 from embedllm.engine import ContrastiveStep
-from embedllm.errors import InputError
+from embedllm.errors import InputError, PeerLost
+from embedllm.memory import fitting_tokens
 from embedllm.module import EmbedderModule, NonFiniteError, OptimizerFactory, warmup_schedule
 from embedllm.mteb_callback import MTEBCallback, Score
+from embedllm.processes import Processes
 from embedllm.runs import RunFolder, replace_text
 from embedllm.selection import Selection, Weights
+from embedllm.start_line import start_line
 from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,8 @@ class TrainingPlan:
     clip: float | None
     checkpoint_every: int | None
     seed: int
+    gradient_checkpointing: bool | None = None
+    compile: bool | None = None
 
 
 def check_plan(plan: TrainingPlan) -> None:
@@ -103,28 +109,48 @@ def _check_views(table: PairTable, embedder: Embedder, augment: Augmenter | None
 
 
 def make_module(
-    embedder: Embedder, loss: torch.nn.Module, optimizer: OptimizerFactory, plan: TrainingPlan
+    embedder: Embedder,
+    loss: torch.nn.Module,
+    optimizer: OptimizerFactory,
+    plan: TrainingPlan,
+    processes: Processes | None = None,
 ) -> EmbedderModule:
-    """Return the module to fit."""
-    budget = plan.micro_batch_tokens
-    if budget == "auto":
-        budget = CPU_MICRO_BATCH_TOKENS if embedder.device.type == "cpu" else GPU_MICRO_BATCH_TOKENS
+    """Return the module to fit.
+
+    Args:
+        embedder: to train.
+        loss: of its vectors.
+        optimizer: of its parameters.
+        plan: the settings.
+        processes: those that share the work; None: this one is alone.
+    """
+    if plan.gradient_checkpointing:
+        embedder.checkpoint_gradients()
+    if plan.compile:
+        embedder.compile_blocks()
+    auto = plan.micro_batch_tokens == "auto"
     step = ContrastiveStep(
         embedder,
         loss,
-        micro_batch_tokens=int(budget),
+        micro_batch_tokens=CPU_MICRO_BATCH_TOKENS if auto else int(plan.micro_batch_tokens),
         grad_cache=plan.grad_cache,
         autocast=autocast_dtype(plan.precision),
+        processes=processes,
     )
     schedule = warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
-    return EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed)
+    module = EmbedderModule(step, optimizer, schedule, plan.clip, plan.seed, resumes_cut=auto)
+    if auto and embedder.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(embedder.device)
+        tokens = fitting_tokens(step, free, GPU_MICRO_BATCH_TOKENS)
+        step.micro_batch_tokens = -step.processes.highest(-tokens)  # that of the process with the least
+    return module
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
     """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
     if precision == "auto":
         return torch.bfloat16 if trains_fast_in_bfloat16() else None
-    wanted = resolve_dtype(precision)
+    wanted = resolve_dtype(precision, "trainer.precision")
     return None if wanted == torch.float32 else wanted
 
 
@@ -152,6 +178,8 @@ def fit(
 ) -> dict[str, Any]:
     """Train to ``plan.max_steps`` and return what ``result.json`` says of it.
 
+    All processes of the module call it; the first one writes, scores and logs, and all end with the same weights.
+
     Args:
         module: see :func:`make_module`.
         pools: see :func:`make_pools`.
@@ -164,16 +192,18 @@ def fit(
         Interrupted: after a signal; the checkpoint holds every step made.
         NonFiniteError: if the loss or a gradient is NaN or infinite; its texts are in ``bad_batch.json``.
     """
+    processes = module.step.processes
     checkpoint = run.checkpoints / CHECKPOINT
-    checkpoints = Checkpoints(run.checkpoints, plan.checkpoint_every)
-    callbacks: list[Callback] = [LogMetrics(tracker), ProgressBar(), checkpoints]
+    checkpoints = Checkpoints(run.checkpoints, plan.checkpoint_every, processes)
+    callbacks: list[Callback] = [LogMetrics(tracker), ProgressBar()] if processes.first else []
+    callbacks.append(checkpoints)
     if dev is not None:
         scorer = MTEBCallback(dev.score, dev.selection, dev.every, tracker, checkpoints)
         callbacks.append(scorer)
     with _quiet_lightning():
         trainer = Trainer(
             accelerator="gpu" if module.embedder.device.type == "cuda" else "cpu",
-            devices=1,
+            devices=1 if module.embedder.device.index is None else [module.embedder.device.index],
             max_steps=plan.max_steps,
             max_epochs=-1,
             logger=False,
@@ -183,14 +213,21 @@ def fit(
             limit_val_batches=0,
             use_distributed_sampler=False,
             callbacks=callbacks,
-            plugins=[WholeCheckpointIO()],
+            plugins=[WholeCheckpointIO(), LightningEnvironment()],  # our processes are none of its business
         )
         resume = str(checkpoint) if checkpoint.exists() else None
+        if processes.highest(int(resume is not None)) != int(resume is not None):
+            raise InputError(f"runs_dir: not every process can see {str(checkpoint)!r}; use a folder that all share")
         if resume:
             log.info("going on from %s", checkpoint)
+        if processes.first:
+            log.info("%s", start_line(module, pools[0]))
+        processes.copy_from_first(module.trainable().values())
         try:
             trainer.fit(module, datamodule=PairDataModule(pools), ckpt_path=resume, weights_only=True)
         except NonFiniteError as error:
+            if not processes.first:
+                raise PeerLost(str(error)) from error  # the first process says it too
             path = run.path / "bad_batch.json"
             replace_text(path, json.dumps(error.pairs, indent=1, ensure_ascii=False))
             raise NonFiniteError(f"{error}; the texts of the step are in {path}", error.step, error.pairs) from error
@@ -198,7 +235,9 @@ def fit(
         return report(module)
     if module.totals.steps == plan.max_steps:  # resumed at its last step, Lightning calls no callback
         scorer.complete(plan.max_steps, module)
-    return {**report(module), "selection": _select(module, dev)}
+    chosen = processes.by_first(lambda: _select(module, dev))
+    processes.copy_from_first(module.trainable().values())
+    return {**report(module), "selection": chosen}
 
 
 def _select(module: EmbedderModule, dev: Development) -> dict[str, Any]:

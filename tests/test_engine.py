@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, normalize
 from embedllm.adapter import AdapterSpec
 from embedllm.embedder import Embedder, ModelSpec
 from embedllm.engine import ContrastiveStep, Pool
+from embedllm.errors import InputError
 from embedllm.losses import InfoNCE
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling
 
@@ -117,6 +118,67 @@ def test_dropout_is_on_and_the_same_however_the_pool_is_cut(
     cut(batch, key=(3, 5))
     without = gradients(embedder)
     assert any(not torch.allclose(without[name], expected[name], atol=1e-4) for name in without)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
+@pytest.mark.parametrize("grad_cache", [False, True])
+def test_checkpointed_blocks_give_the_same_gradients_with_dropout_on(
+    make_decoder: Callable[[str], Path], architecture: str, grad_cache: bool
+) -> None:
+    embedder = make(make_decoder(architecture), dropout=0.5)
+    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=100, grad_cache=grad_cache)
+    passes: list[int] = []
+    embeddings: list[bool] = []
+    lora = next(module for module in embedder.modules() if hasattr(module, "lora_A"))
+    lora.register_forward_hook(lambda *_: passes.append(1))
+    found, counts = [], []
+    for checkpointed in (False, True):
+        if checkpointed:
+            embedder.checkpoint_gradients()
+            table = embedder.backbone.get_input_embeddings()
+            table.register_forward_hook(lambda *values: embeddings.append(values[2].requires_grad))
+        passes.clear()
+        step(pool(embedder), key=(0, 7))
+        counts.append(len(passes))
+        found.append(gradients(embedder))
+    assert_close(*found)
+    assert all(gradient.abs().sum() > 0 for gradient in found[1].values())
+    micro_batches = counts[0] // (1 + grad_cache)
+    assert counts[1] == counts[0] + micro_batches  # each block was computed once more
+    assert not any(embeddings)  # the backward pass ends above what is frozen
+
+
+@pytest.mark.slow
+def test_compiled_blocks_give_the_gradients_of_eager_ones_at_any_length(tiny_path: Path) -> None:
+    """With the backend that compiles nothing to machine code, so that no compiler is needed."""
+    from torch._dynamo.utils import counters
+
+    embedder = make(tiny_path)
+    names = list(embedder.state_dict())
+    step = ContrastiveStep(embedder, InfoNCE(TEMPERATURE), micro_batch_tokens=60)
+    batch, found = pool(embedder), []
+    for compiled in (False, True):
+        if compiled:
+            counters.clear()
+            embedder.compile_blocks("aot_eager")
+        step(batch, key=(0, 0))
+        found.append(gradients(embedder))
+    assert_close(*found)
+    assert 1 <= counters["stats"]["unique_graphs"] <= 5  # not one for each length, nor for each block
+    assert not counters["graph_break"]
+    assert list(embedder.state_dict()) == names
+
+
+def test_a_machine_that_cannot_compile_is_one_sentence(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    sentence = (
+        r"^trainer.compile: torch cannot compile on this machine \(Failed to find C compiler.\); leave the setting"
+    )
+    with pytest.raises(InputError, match=sentence):
+        make(tiny_path).compile_blocks()
 
 
 def test_equal_texts_are_dropped_apart(tiny_path: Path) -> None:

@@ -10,7 +10,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "embedllm"
 LAYERS = [  # a module may import those of its own layer and of the layers before it
     {"errors"},
-    {"targets", "runs", "provenance", "quiet", "config", "hydra_errors", "pieces", "partial_array"},
+    {
+        "targets",
+        "runs",
+        "provenance",
+        "quiet",
+        "config",
+        "hydra_errors",
+        "launch",
+        "processes",
+        "pieces",
+        "partial_array",
+    },
     {
         "prompt",
         "tokenization",
@@ -31,6 +42,8 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "eval",
         "tracking",
         "engine",
+        "memory",
+        "start_line",
         "checkpoint",
         "datamodule",
         "selection",
@@ -42,6 +55,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     },
     {"scoring", "report", "recipe", "export"},
     {"scorebook", "development"},
+    {"fine_tune"},
     {"job", "scan_settings", "scan_job", "outcomes"},
     {"commands"},
     {"train", "cli"},

@@ -256,6 +256,15 @@ def test_a_row_whose_every_negative_is_left_out_has_loss_zero(loss):
     assert torch.equal(anchors.grad, torch.zeros_like(anchors))
 
 
+def test_a_learned_temperature_has_a_gradient_where_negatives_are_left_out():
+    batch = vectors(4), vectors(4, seed=1)
+    labels = torch.tensor([0, 0, 1, 2])
+    loss = InfoNCE(0.1, learn_temperature=True).double()
+    loss(*batch, labels=labels).backward()
+    higher, lower = (InfoNCE(0.1 * math.exp(shift))(*batch, labels=labels) for shift in (1e-6, -1e-6))
+    assert loss.temperature.log.grad.item() == pytest.approx((higher - lower).item() / 2e-6, rel=1e-6)
+
+
 def test_a_learned_temperature_moves_and_stays_in_its_bounds():
     batch = vectors(8), vectors(8, seed=1)  # nothing matches: a flat softmax is best
     loss = InfoNCE(0.05, learn_temperature=True).double()

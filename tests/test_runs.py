@@ -111,7 +111,16 @@ def test_what_decides_a_training_changes_the_id_of_a_trained_run(path: str, valu
     assert run_id(changed(path, value, TRAINED)) != run_id(TRAINED)
 
 
-@pytest.mark.parametrize(("path", "value"), [("trainer.micro_batch_tokens", 512), ("trainer.checkpoint_every", 1)])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("trainer.micro_batch_tokens", 512),
+        ("trainer.checkpoint_every", 1),
+        ("trainer.devices", 2),
+        ("trainer.gradient_checkpointing", True),
+        ("trainer.compile", True),
+    ],
+)
 def test_time_and_memory_leave_the_id_of_a_trained_run(path: str, value: Any) -> None:
     assert run_id(changed(path, value, TRAINED)) == run_id(TRAINED)
 

@@ -239,7 +239,8 @@ def test_a_run_goes_on_from_another_ones_adapter(
         (["trainer.schedule=step"], "trainer.schedule: 'step' is not one of constant, linear, cosine"),
         (["trainer.precision=fp8"], "trainer.precision: 'fp8' is not one of auto, float32, bfloat16"),
         (["trainer.micro_batch_tokens=none"], "trainer.micro_batch_tokens: 'none' is not auto"),
-        (["trainer.devices=2"], "trainer.devices: 2, but a run uses one device"),
+        (["trainer.compile=true"], "trainer.compile: true with adapter.dropout=0.2, but draws"),
+        (["trainer.compile=true", "trainer.gradient_checkpointing=true"], "trainer.compile: true with trainer.grad"),
         (["loss.temperature=0"], "loss.temperature: 0"),
         (["loss.temperature=abc"], "loss.temperature: 'abc' is not of type float"),
         (["loss.temprature=1"], "loss.temprature: no such setting; did you mean 'loss.temperature'?"),
@@ -274,6 +275,19 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_scored(
     assert printed.err.splitlines()[-1].startswith(sentence), printed.err
     assert "Traceback" not in printed.err
     assert "score before" not in printed.out
+
+
+def test_a_precision_that_the_device_is_slow_in_is_used_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from embedllm.training import autocast_dtype
+
+    for module in ("backbone", "training"):
+        monkeypatch.setattr(f"embedllm.{module}.trains_fast_in_bfloat16", lambda: False)
+    assert autocast_dtype("auto") is None
+    assert not caplog.records
+    assert autocast_dtype("bfloat16") == torch.bfloat16
+    assert caplog.messages == ["trainer.precision: bfloat16 is slower than float32 on this machine"]
 
 
 @pytest.mark.slow

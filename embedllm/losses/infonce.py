@@ -92,6 +92,15 @@ class InfoNCE(nn.Module):
                 extra.append((hard, no_hard))
             return self._loss(anchors, positives, own, ignored, extra)
 
+    def negatives_per_anchor(self, pairs: int, hard: int) -> int:
+        """Return how many vectors an anchor's positive is ranked against if none is left out.
+
+        Args:
+            pairs: of the pool.
+            hard: hard negatives of the pool.
+        """
+        return pairs - 1 + hard
+
     def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         """Return the loss of unit vectors; masks are True where a column is no negative."""
         cosines = anchors @ positives.T  # (B, N)
@@ -110,15 +119,14 @@ class InfoNCE(nn.Module):
             extra: more negatives with their masks, (B, any) each.
         """
         own_cosines = cosines.gather(1, own.unsqueeze(1)).squeeze(1)  # (B,)
-        columns = []
-        for block, mask in [(cosines, ignored), *extra]:
-            if self.false_negative_margin is not None:
-                mask = mask | more_similar(block, own_cosines, self.false_negative_margin)
-            columns.append(block.masked_fill(mask, -math.inf))
-        logits = torch.cat(columns, dim=1)
+        blocks, masks = zip((cosines, ignored), *extra, strict=True)
+        columns, left_out = torch.cat(blocks, dim=1), torch.cat(masks, dim=1)
+        if self.false_negative_margin is not None:
+            left_out = left_out | more_similar(columns, own_cosines, self.false_negative_margin)
         if self.margin:
-            logits = logits - self.margin * F.one_hot(own, logits.size(1)).to(logits.dtype)
-        return F.cross_entropy(logits / self.temperature(), own)
+            columns = columns - self.margin * F.one_hot(own, columns.size(1)).to(columns.dtype)
+        # masked after the division: the gradient of -inf / temperature at a learned one would be NaN
+        return F.cross_entropy((columns / self.temperature()).masked_fill(left_out, -math.inf), own)
 
     def _check_shapes(self, anchors: Tensor, positives: Tensor, offset: int, labels: Tensor | None) -> None:
         rows, pool = len(anchors), len(positives)
@@ -158,6 +166,10 @@ class AllPairsInfoNCE(InfoNCE):
     ) -> None:
         super().__init__(temperature, True, learn_temperature, margin, false_negative_margin)
         self.reverse = reverse
+
+    def negatives_per_anchor(self, pairs: int, hard: int) -> int:
+        """Return how many cosines the sum holds besides that of the positive; see :class:`InfoNCE`."""
+        return (4 if self.reverse else 3) * (pairs - 1) + hard
 
     def _loss(self, anchors: Tensor, positives: Tensor, own: Tensor, ignored: Tensor, extra: list[Block]) -> Tensor:
         itself = F.one_hot(own, len(positives)).bool()

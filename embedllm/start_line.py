@@ -1,0 +1,34 @@
+"""What a training is, in one line."""
+
+from embedllm.datamodule import StepBatch
+from embedllm.memory import expected_bytes
+from embedllm.module import EmbedderModule
+
+
+def start_line(module: EmbedderModule, batch: StepBatch) -> str:
+    """Return pool, negatives, processes, micro-batches, tokens, trained parameters and the memory they will take.
+
+    Args:
+        module: to be trained.
+        batch: the first one; others differ in tokens.
+    """
+    step, pool = module.step, batch.pools[0]
+    pairs, hard = len(pool.anchors), len(pool.negatives)
+    count = getattr(step.loss, "negatives_per_anchor", lambda pairs, hard: pairs - 1 + hard)(pairs, hard)
+    pools = [[*pool.anchors, *pool.positives, *pool.negatives] for pool in batch.pools]
+    cuts = step.cuts(pools[0])
+    longest = [max(len(pools[0][i]) for i in micro_batch) for micro_batch in cuts[0]]
+    micro_batches = sum(len(cut) for rows in pools for cut in step.cuts(rows))
+    trained = sum(parameter.numel() for parameter in module.trainable().values())
+    share = trained / sum(parameter.numel() for parameter in module.parameters())
+    tokens = sum(len(row) for rows in pools for row in rows)
+    return (
+        f"pool of {pairs} pairs, up to {count} negatives an anchor, {_some(len(cuts), 'process', 'es')}, "
+        f"{_some(micro_batches, 'micro-batch', 'es')} of at most {step.micro_batch_tokens:,} tokens, "
+        f"{tokens:,} tokens a step, {trained:,} parameters trained ({100 * share:.1f} %), "
+        f"about {expected_bytes(step, cuts[0], longest) / 1e9:.1f} GB for model and training"
+    )
+
+
+def _some(count: int, noun: str, ending: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else ending}"
