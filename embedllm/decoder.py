@@ -42,7 +42,7 @@ def is_bidirectional(model: PreTrainedModel) -> bool:
     padded = torch.cat([ids, ids[:1, -1:].expand(2, 1)], dim=1)  # (2, L + 1)
     mask = torch.ones_like(padded)
     mask[:, -1] = 0
-    with torch.no_grad(), _eval_mode(model):
+    with torch.no_grad(), eval_mode(model):
         bare = _shared_tokens_differ(model(input_ids=ids, use_cache=False).last_hidden_state)
         masked = _shared_tokens_differ(model(input_ids=padded, attention_mask=mask, use_cache=False).last_hidden_state)
     if bare != masked:
@@ -89,7 +89,7 @@ def find_final_norm(model: PreTrainedModel) -> tuple[nn.Module, str] | None:
     handles = [child.register_forward_hook(record(name)) for name, child in siblings.items()]
     handles.append(layers[-1].register_forward_hook(record("")))
     try:
-        with torch.no_grad(), _eval_mode(model):
+        with torch.no_grad(), eval_mode(model):
             hidden = model(input_ids=_probe_ids(model), use_cache=False).last_hidden_state  # (2, L, D)
     finally:
         for handle in handles:
@@ -132,7 +132,7 @@ def _same(x: Tensor, y: Tensor) -> bool:
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Switch off dropout, and give every module its own mode back."""
     training = [module for module in model.modules() if module.training]
     model.eval()

@@ -28,6 +28,7 @@ from embedllm.model_spec import ModelSpec, check_attention, load_model
 from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
 from embedllm.row_dropout import keyed_again
+from embedllm.shared_prefix import SHORTEST, Prefix, read_after, read_prefix, shares_prefix
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
 from embedllm.tokenization import token_ids
 
@@ -83,6 +84,8 @@ class Embedder(nn.Module):
         self.head_config = head_config
         self.adapter = adapter or AdapterSpec()
         self.centring = centring
+        self._shares_prefix: bool | None = None  # not known yet
+        self._takes_whole_texts = False
 
     @classmethod
     def from_pretrained(
@@ -152,6 +155,7 @@ class Embedder(nn.Module):
                 f"trainer.gradient_checkpointing: {self.spec.name!r} has no blocks that can be computed again; leave "
                 "the setting out"
             ) from error
+        self._takes_whole_texts = True
         backbone.disable_input_require_grads()  # or the backward pass would go on below the lowest trained block
 
     def compile_blocks(self, backend: str = "inductor") -> None:
@@ -167,6 +171,7 @@ class Embedder(nn.Module):
             raise InputError(
                 f"trainer.compile: torch cannot compile on this machine ({reason}); leave the setting out"
             ) from error
+        self._takes_whole_texts = True
         for block in blocks(cast(PreTrainedModel, self.backbone)):
             block.compile(dynamic=True, backend=backend)
 
@@ -184,12 +189,39 @@ class Embedder(nn.Module):
             input_ids[i, : len(row)] = torch.tensor(row)
         return TokenBatch(input_ids.to(self.device), lengths.to(self.device))
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    def common_tokens(self, rows: Sequence[Sequence[int]]) -> int:
+        """Return how many tokens at the start of all ``rows`` have the same states in each.
+
+        They are those of the prompt before the text if the attention is causal, or none if they are few.
+        """
+        common = self.prompt.prefix_tokens - (self.prompt.suffix_tokens == 0)  # something is left of an empty text
+        if common < SHORTEST or self.spec.attention != "causal" or len(rows) < 2:
+            return 0
+        prefix = list(rows[0][:common])
+        return common if all(list(row[:common]) == prefix for row in rows) else 0
+
+    def shared_tokens(self, rows: Sequence[Sequence[int]]) -> int:
+        """Return how many of the :meth:`common_tokens` are to be read once, by :meth:`read_prefix`: all or none.
+
+        None if the backbone cannot go on after them, and on an accelerator, whose attention is fast without the mask
+        that this takes.
+        """
+        common = 0 if self.device.type != "cpu" or self._takes_whole_texts else self.common_tokens(rows)
+        if common and self._shares_prefix is None:
+            self._shares_prefix = shares_prefix(self.backbone, rows[0][:common])
+        return common if self._shares_prefix else 0
+
+    def read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Return the states of the tokens that texts begin with."""
+        return read_prefix(self.backbone, ids)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Return the vectors of right-padded texts.
 
         Args:
             input_ids: (B, L) token ids.
             lengths: (B,) tokens of each text.
+            prefix: the states of what all the texts begin with, if they are known.
 
         Returns:
             (B, output_size) float32, of unit length if the head normalizes.
@@ -198,7 +230,10 @@ class Embedder(nn.Module):
         real = positions < lengths.unsqueeze(1)  # (B, L)
         # A causal backbone never looks right, where the padding is: no mask is exact, and the fast path.
         mask = None if self.spec.attention == "causal" else real
-        hidden = self.backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state  # (B, L, D)
+        if prefix is not None:
+            hidden = read_after(self.backbone, prefix, input_ids)  # (B, L, D)
+        else:
+            hidden = self.backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
         vectors = self.head(hidden, self._pooled_tokens(positions, lengths, real))
         if self.centring is not None:
             vectors = self.centring(vectors)
@@ -253,8 +288,10 @@ class Embedder(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            for batch in length_sorted(rows, budget):
-                yield batch, self(*self.collate([rows[i] for i in batch])).cpu().numpy()
+            shared = self.shared_tokens(rows)
+            prefix = self.read_prefix(rows[0][:shared]) if shared else None
+            for batch in length_sorted(rows, budget, shared):
+                yield batch, self(*self.collate([rows[i] for i in batch]), prefix).cpu().numpy()
         finally:
             self.train(was_training)
 
@@ -287,14 +324,14 @@ class Embedder(nn.Module):
         return cls.from_pretrained(replace(spec, max_length=min(spec.max_length, positions or spec.max_length)))
 
 
-def length_sorted(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
+def length_sorted(rows: Sequence[Sequence[int]], budget: int, shared: int = 0) -> Iterator[list[int]]:
     """Cut the indices of ``rows``, longest first, into batches of at most ``budget`` tokens, padding included.
 
-    A row longer than the budget makes a batch of its own.
+    A row longer than the budget makes a batch of its own. The first ``shared`` tokens of each do not count.
     """
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     start = 0
     while start < len(order):
-        count = max(1, budget // max(1, len(rows[order[start]])))
+        count = max(1, budget // max(1, len(rows[order[start]]) - shared))
         yield order[start : start + count]
         start += count

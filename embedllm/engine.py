@@ -2,9 +2,10 @@
 
 Legend: B pairs in the pool, D width of the vectors. The pool is every pair that competes in the loss. Its texts are
 sorted by length and cut into micro-batches by a budget of tokens; how they are cut costs time or memory, and changes
-no gradient: dropout is keyed by text. With ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first
-without a graph, and memory no longer grows with B. Several processes change no gradient either: each embeds a share of
-the texts, all compute the loss of the whole pool, and each goes on with the gradient at its own vectors.
+no gradient: dropout is keyed by text. The part of the prompt before the texts is computed once for all of them. With
+``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first without a graph, and memory no longer grows with B.
+Several processes change no gradient either: each embeds a share of the texts, all compute the loss of the whole pool,
+and each goes on with the gradient at its own vectors.
 """
 
 import hashlib
@@ -23,10 +24,13 @@ from embedllm.fused_norm import fuse_norms
 from embedllm.low_precision import lowered
 from embedllm.processes import Processes
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
+from embedllm.shared_prefix import Prefix
 from embedllm.short_attention import short_attention
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
+
+_PREFIX = -1  # the place in a pool of what its texts begin with
 
 
 @dataclass(frozen=True)
@@ -102,15 +106,19 @@ class ContrastiveStep:
         batches, every = cuts[self.processes.rank], list(chain.from_iterable(cuts))
         with _own_random_state(self.embedder.device), self._fast():
             with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
-                outputs = [self._embed(rows, batch, key) for batch in batches]
+                prefix = self._prefix(rows, key)
+                leaves = None if prefix is None else prefix.cut_off()
+                outputs = [self._embed(rows, batch, key, leaves) for batch in batches]
             own = torch.cat(outputs).detach() if outputs else self._no_vectors()
             vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
             with self.processes.together():
                 loss, gradients = self._loss(pool, vectors, every, scale)
                 for i, batch in enumerate(batches):
-                    output = self._embed(rows, batch, key) if self.grad_cache else outputs[i]
+                    output = self._embed(rows, batch, key, leaves) if self.grad_cache else outputs[i]
                     torch.autograd.backward(output, gradients[batch])
                     outputs[i] = output.detach()  # frees the graph
+                if prefix is not None and leaves is not None:
+                    prefix.backward(leaves)
         padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in every)
         return StepReport(loss, sum(map(len, rows)), padded)
 
@@ -124,7 +132,8 @@ class ContrastiveStep:
 
     def cuts(self, rows: Rows) -> list[list[list[int]]]:
         """Return the micro-batches of each process, as indices of ``rows``."""
-        return [self._cut(rows, share) for share in shares(rows, self.processes.count)]
+        shared = self.embedder.shared_tokens(rows)
+        return [self._cut(rows, share, shared) for share in shares(rows, self.processes.count)]
 
     def cut_finer(self, pools: Iterable[Pool]) -> None:
         """Make micro-batches half as large as the largest of ``pools``.
@@ -135,9 +144,9 @@ class ContrastiveStep:
         largest = longest = 0
         for pool in pools:
             rows = [*pool.anchors, *pool.positives, *pool.negatives]
-            batches = chain.from_iterable(self.cuts(rows))
-            largest = max(largest, *(len(batch) * len(rows[batch[0]]) for batch in batches))
-            longest = max(longest, *map(len, rows))
+            shared, batches = self.embedder.shared_tokens(rows), chain.from_iterable(self.cuts(rows))
+            largest = max(largest, *(len(batch) * (len(rows[batch[0]]) - shared) for batch in batches))
+            longest = max(longest, *(len(row) - shared for row in rows))
         if largest <= longest:
             cache = "" if self.grad_cache else "set trainer.grad_cache=true, "
             raise InputError(
@@ -146,9 +155,10 @@ class ContrastiveStep:
             )
         self.micro_batch_tokens = max(longest, largest // 2)
 
-    def _cut(self, rows: Rows, share: Sequence[int]) -> list[list[int]]:
+    def _cut(self, rows: Rows, share: Sequence[int], shared: int) -> list[list[int]]:
         """Cut a share of the texts into micro-batches, the longest text of each first."""
-        return [[share[i] for i in batch] for batch in length_sorted([rows[i] for i in share], self.micro_batch_tokens)]
+        batches = length_sorted([rows[i] for i in share], self.micro_batch_tokens, shared)
+        return [[share[i] for i in batch] for batch in batches]
 
     def _no_vectors(self) -> Tensor:
         return torch.empty(0, self.embedder.output_size, device=self.embedder.device)
@@ -160,14 +170,36 @@ class ContrastiveStep:
         with training_casts(backbone, self.autocast), lowered(backbone, self.autocast), short_attention(backbone):
             yield
 
-    def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int]) -> Tensor:
+    def _prefix(self, rows: Rows, key: Sequence[int]) -> Prefix | None:
+        """Return the states of what all texts of the pool begin with; None if they are read whole.
+
+        What dropout drops of them it drops for all texts of the pool.
+        """
+        shared = self.embedder.shared_tokens(rows)
+        if not shared:
+            return None
+        with torch.enable_grad(), self._drawing([_PREFIX], key):
+            return self.embedder.read_prefix(rows[0][:shared])
+
+    def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int], prefix: Prefix | None) -> Tensor:
         """Return the vectors of one micro-batch, (len(batch), D)."""
-        device = self.embedder.device
-        _seed((*key, batch[0]), device)  # of what draws by itself, as dropout inside attention does
-        autocast = torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
-        with keyed_by(text_keys(key, batch, device)), autocast:
-            vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]))
+        apart = self.embedder.common_tokens(rows) if prefix is None else 0
+        with self._drawing(batch, key, apart):
+            vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]), prefix)
         return vectors
+
+    @contextmanager
+    def _drawing(self, places: Sequence[int], key: Sequence[int], apart: int = 0) -> Iterator[None]:
+        """Compute in autocast, with the dropout of the texts at these places of the pool.
+
+        The first ``apart`` tokens of the texts have that of the prefix.
+        """
+        device = self.embedder.device
+        _seed((*key, places[0]), device)  # of what draws by itself, as dropout inside attention does
+        autocast = torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
+        prefix = text_keys(key, [_PREFIX], device) if apart else None
+        with keyed_by(text_keys(key, places, device), prefix, apart), autocast:
+            yield
 
     def _loss(
         self, pool: Pool, vectors: Tensor, batches: Sequence[Sequence[int]], scale: float

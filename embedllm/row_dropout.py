@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,17 @@ _FIRST = -4658895280553007687
 _SECOND = -7723592293110705685
 _ROUND = 73244475  # 0x45D9F3B, an odd multiplier that spreads low bits into high ones
 
-_ROWS: ContextVar[Tensor | None] = ContextVar("rows", default=None)
+
+
+class _Keys(NamedTuple):
+    texts: Tensor
+    """(B,) int64."""
+    prefix: Tensor | None
+    """(1,) int64."""
+    prefix_tokens: int
+
+
+_KEYS: ContextVar[_Keys | None] = ContextVar("keys", default=None)
 
 
 class RowDropout(nn.Dropout):
@@ -42,10 +52,15 @@ class RowDropout(nn.Dropout):
 
         A layer that is not given one row a text (of a mixture of experts, say) has no key.
         """
-        rows = _ROWS.get()
-        if rows is None or not self.training or not 0 < self.p < 1 or input.dim() < 2 or len(input) != len(rows):
+        keys = _KEYS.get()
+        if keys is None or not self.training or not 0 < self.p < 1 or input.dim() < 2 or len(input) != len(keys.texts):
             return None
-        return keep_mask(rows, self.number, input.shape[1:], self.p, input.dtype)
+        tokens, *others = input.shape[1:]
+        if keys.prefix is None or not others:
+            return keep_mask(keys.texts, self.number, (tokens, *others), self.p, input.dtype)
+        first = keep_mask(keys.prefix, self.number, (keys.prefix_tokens, *others), self.p, input.dtype)
+        rest = keep_mask(keys.texts, self.number, (tokens - keys.prefix_tokens, *others), self.p, input.dtype)
+        return torch.cat([first.expand(len(rest), *first.shape[1:]), rest], dim=1)
 
 
 def key_dropout(model: nn.Module) -> None:
@@ -57,17 +72,20 @@ def key_dropout(model: nn.Module) -> None:
 
 
 @contextmanager
-def keyed_by(keys: Tensor) -> Iterator[None]:
+def keyed_by(keys: Tensor, prefix: Tensor | None = None, prefix_tokens: int = 0) -> Iterator[None]:
     """Key the dropout of the texts that are computed inside.
 
     Args:
         keys: (B,) int64, as of :func:`text_keys`.
+        prefix: (1,) int64, key of the tokens that all texts begin with; None: those are keyed as the others.
+        prefix_tokens: how many these are. The tokens after them are counted from there, so the draws are the same
+            whether the prefix is computed with every text or once.
     """
-    token = _ROWS.set(keys)
+    token = _KEYS.set(_Keys(keys, prefix, prefix_tokens))
     try:
         yield
     finally:
-        _ROWS.reset(token)
+        _KEYS.reset(token)
 
 
 def keyed_again() -> AbstractContextManager[None]:
@@ -75,8 +93,8 @@ def keyed_again() -> AbstractContextManager[None]:
 
     The backward pass of a checkpointed block is such a case.
     """
-    rows = _ROWS.get()
-    return nullcontext() if rows is None else keyed_by(rows)
+    keys = _KEYS.get()
+    return nullcontext() if keys is None else keyed_by(*keys)
 
 
 def text_keys(key: Sequence[int], rows: Sequence[int], device: torch.device) -> Tensor:

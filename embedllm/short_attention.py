@@ -4,7 +4,7 @@ The gradient of PyTorch's flash attention takes a fifth of a training step on te
 it avoids to keep are smaller than the states themselves. Key and value heads that several query heads share are not
 repeated.
 
-Legend: B texts, H query heads, K key and value heads, L tokens, d width of a head.
+Legend: B texts, H query heads, K key and value heads, L tokens, M tokens that are looked at, d width of a head.
 """
 
 from collections.abc import Iterator
@@ -59,9 +59,9 @@ def attention(
     Args:
         module: the layer, asked for ``is_causal`` if that is None.
         query: (B, H, L, d).
-        key: (B, K, L, d).
-        value: (B, K, L, d).
-        attention_mask: broadcasts to (B, H, L, L): True where a token is seen, or what is added to the scores; None:
+        key: (B, K, M, d), M being L, or more with a mask.
+        value: (B, K, M, d).
+        attention_mask: broadcasts to (B, H, L, M): True where a token is seen, or what is added to the scores; None:
             all tokens, or those before if causal.
         dropout: of the attention.
         scaling: of the scores; None: 1 / sqrt(d).
@@ -69,15 +69,17 @@ def attention(
         options: of the model.
     """
     batch, heads, length, width = query.shape
+    seen = key.size(2)  # M
     special = any(options.get(name) is not None for name in ("cache", "position_bias", "softcap"))
-    if special or dropout or length > LONGEST or key.size(2) != length or query.device.type != "cpu":
+    uneven = attention_mask is None and seen != length
+    if special or uneven or dropout or seen > LONGEST or query.device.type != "cpu":
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout, scaling, is_causal, **options
         )
     groups = batch * key.size(1)
     rows = query.reshape(groups, -1, width)  # (B K, H / K L, d)
-    scores = torch.bmm(rows, key.reshape(groups, length, width).transpose(1, 2))  # (B K, H / K L, L)
-    scores = scores.view(batch, heads, length, length).to(torch.promote_types(scores.dtype, torch.float32))
+    scores = torch.bmm(rows, key.reshape(groups, seen, width).transpose(1, 2))  # (B K, H / K L, M)
+    scores = scores.view(batch, heads, length, seen).to(torch.promote_types(scores.dtype, torch.float32))
     scores = scores * (width**-0.5 if scaling is None else scaling)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if attention_mask is None and causal:
@@ -85,8 +87,8 @@ def attention(
     if attention_mask is not None:
         visible = attention_mask.dtype == torch.bool
         scores = scores.masked_fill(~attention_mask, -torch.inf) if visible else scores + attention_mask
-    weights = scores.softmax(dim=-1).to(value.dtype).view(groups, -1, length)
-    states = torch.bmm(weights, value.reshape(groups, length, -1)).view(batch, heads, length, -1)
+    weights = scores.softmax(dim=-1).to(value.dtype).view(groups, -1, seen)
+    states = torch.bmm(weights, value.reshape(groups, seen, -1)).view(batch, heads, length, -1)
     return states.transpose(1, 2).contiguous(), None
 
 

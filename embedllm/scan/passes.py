@@ -23,6 +23,7 @@ from embedllm.pooling import PoolingHead
 from embedllm.scan.layer_states import Depth, LayerStates
 from embedllm.scan.variants import check_plans
 from embedllm.scan.vector_key import depth_of
+from embedllm.shared_prefix import Prefix
 
 Vectors = npt.NDArray[np.float32]
 
@@ -91,6 +92,7 @@ class _OnePass(Embedder):
         self.readers = nn.ModuleList(_reader(self.given, plan) for plan in plans).to(embedder.device)
         self.dropped = [prompt.suffix_tokens - plan.prompt.suffix_tokens for plan in plans]
         self.depths = [Depth(depth_of(plan.spec), plan.spec.final_norm) for plan in plans]
+        self.before: dict[Depth, Tensor] = {}
         self.states = LayerStates(embedder.backbone, embedder.spec.final_norm, self.depths)
 
     @property
@@ -98,11 +100,18 @@ class _OnePass(Embedder):
         """Width of the vectors of all plans together, W."""
         return sum(reader.output_size for reader in self._readers())
 
-    def forward(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+    def read_prefix(self, ids: Sequence[int]) -> Prefix:
+        """Return the states of the tokens that texts begin with, and keep those that the plans pool."""
+        with self.states.handed_to(self.before.__setitem__):
+            return super().read_prefix(ids)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Return the vectors of right-padded texts, (B, W) float32; the arguments are those of an embedder."""
         vectors: dict[int, Tensor] = {}
 
         def pool(depth: Depth, hidden: Tensor) -> None:
+            if prefix is not None and depth != self.states.own:
+                hidden = torch.cat([self.before[depth].expand(len(hidden), -1, -1), hidden], dim=1)
             self.given.hidden = hidden
             for i, reader in enumerate(self._readers()):
                 if self.depths[i] == depth:
@@ -110,7 +119,7 @@ class _OnePass(Embedder):
             self.given.hidden = None
 
         with self.states.handed_to(pool):
-            pool(self.states.own, super().forward(input_ids, lengths))
+            pool(self.states.own, super().forward(input_ids, lengths, prefix))
         return torch.cat([vectors[i] for i in range(len(self.readers))], dim=-1)
 
     def _readers(self) -> list[Embedder]:
