@@ -8,10 +8,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from embedllm.commands import compare, encode, evaluate, export, map
+from embedllm.commands import compare, encode, evaluate, export, map, synth
 from embedllm.errors import InputError
 
-COMMANDS = (evaluate, compare, encode, export, map)
+COMMANDS = (evaluate, compare, encode, export, map, synth)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        _refuse(left_over)
+        _refuse(_take_settings(options, left_over))
         return int(options.run(options))
     except InputError as error:
         print(error, file=sys.stderr)
@@ -31,6 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _take_settings(options: argparse.Namespace, left_over: Sequence[str]) -> list[str]:
+    """Return what is left over when a command that takes ``setting=value`` has those that argparse did not give it.
+
+    It gives a command no more words once an option has stood among them.
+    """
+    if not hasattr(options, "settings"):
+        return list(left_over)
+    found = [word for word in left_over if "=" in word and not word.startswith("-")]
+    options.settings = [*options.settings, *found]
+    return [word for word in left_over if word not in found]
 
 
 def _refuse(left_over: Sequence[str]) -> None:

@@ -53,10 +53,10 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "training",
         "estimate",
     },
-    {"scoring", "report", "recipe", "export"},
+    {"scoring", "report", "recipe", "export", "synth"},
     {"scorebook", "development"},
-    {"fine_tune"},
-    {"job", "scan_settings", "scan_job", "outcomes"},
+    {"fine_tune", "synth_settings"},
+    {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
     {"commands"},
     {"train", "cli"},
 ]
@@ -66,8 +66,8 @@ ONLY_IN = {
     "wandb": {"tracking"},
     "sentence_transformers": {"export", "eval"},
     "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
-    "hydra": {"train", "recipe", "tracking", "hydra_errors"},
-    "omegaconf": {"train", "config", "hydra_errors"},
+    "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings"},
+    "omegaconf": {"train", "config", "hydra_errors", "synth_settings"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

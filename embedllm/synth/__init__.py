@@ -1,0 +1,1 @@
+"""Make positive pairs out of raw texts: generators, quality gates, and a run that can be killed at any point."""

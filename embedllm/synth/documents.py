@@ -1,0 +1,120 @@
+"""Positives out of what stands together: two spans of one document, two texts of one label."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from embedllm.data.augment import draw_index
+from embedllm.errors import InputError
+from embedllm.synth.draft import Draft, Item, Rows
+
+_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)\]]*\s+|\s*\n\s*")
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Two spans of one document that share no sentence; a document of one sentence is cut between words.
+
+    Close to the independent cropping of Contriever (Izacard et al., 2021), with whole sentences.
+
+    Args:
+        sentences: the most sentences of a span.
+        min_words: words that each span has at least.
+    """
+
+    sentences: int = 2
+    min_words: int = 4
+    name: str = "spans"
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """None: the text is all it needs."""
+        return ()
+
+    def __post_init__(self) -> None:
+        for setting in ("sentences", "min_words"):
+            if getattr(self, setting) < 1:
+                raise InputError(f"generator.{setting}: {getattr(self, setting)} is not allowed; the lowest value is 1")
+
+    def prepare(self, rows: Rows) -> None:
+        """Nothing is needed."""
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return the spans as anchor and positive; documents too short for two have the reason ``too_short``."""
+        return [self._draft(item) for item in items]
+
+    def _draft(self, item: Item) -> Draft:
+        units, joint = self._units(item.text)
+        rng = item.rng(self.name)
+        if len(units) < 2:
+            return Draft(item.row, item.copy, item.text, generator=self.name, style="spans", reason="too_short")
+        cut = 1 + draw_index(len(units) - 1, rng)
+        left, right = units[:cut], units[cut:]
+        spans = [joint.join(self._span(side, draw_index(len(side), rng))) for side in (left, right)]
+        first, second = spans if rng.random() < 0.5 else reversed(spans)
+        return Draft(item.row, item.copy, first, second, generator=self.name, style="spans")
+
+    def _units(self, text: str) -> tuple[list[str], str]:
+        """Return sentences of at least ``min_words`` words, or the two halves of a single long one."""
+        sentences = [s for s in split_sentences(text) if len(s.split()) >= self.min_words]
+        words = text.split()
+        if len(sentences) == 1 and len(words) >= 2 * self.min_words:
+            half = len(words) // 2
+            return [" ".join(words[:half]), " ".join(words[half:])], " "
+        return sentences, " "
+
+    def _span(self, side: Sequence[str], start: int) -> Sequence[str]:
+        return side[start : start + self.sentences]
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the pieces of a text between ends of sentences and ends of lines; abbreviations may be cut too."""
+    return [piece.strip() for piece in _END.split(text) if piece and piece.strip()]
+
+
+@dataclass(frozen=True)
+class SameLabel:
+    """Another text of the same label: two sentences of one article, two questions of one intent.
+
+    Args:
+        label: column of the labels.
+    """
+
+    label: str
+    name: str = "same_label"
+    _groups: dict[str, list[Item]] = field(
+        default_factory=lambda: defaultdict(list), init=False, repr=False, compare=False
+    )
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The column of labels."""
+        return (self.label,)
+
+    def prepare(self, rows: Rows) -> None:
+        """Group the rows."""
+        self._groups.clear()
+        for item in rows:
+            if item.text:
+                self._groups[_plain(item.fields[self.label])].append(item)
+        if all(len(group) < 2 for group in self._groups.values()):
+            raise InputError(f"generator.label: no two texts have the same value in column {self.label!r}")
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return pairs of texts; one that is alone in its label has the reason ``alone``."""
+        return [self._draft(item) for item in items]
+
+    def _draft(self, item: Item) -> Draft:
+        label = _plain(item.fields[self.label])
+        others = [other for other in self._groups[label] if other.text != item.text] if label else []
+        base = Draft(item.row, item.copy, item.text, generator=self.name, style="same_label")
+        if not others:
+            return base.refused("alone")
+        chosen = others[draw_index(len(others), item.rng(self.name))]
+        return Draft(item.row, item.copy, item.text, chosen.text, generator=self.name, style="same_label")
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value).strip()

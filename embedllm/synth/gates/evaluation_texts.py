@@ -1,0 +1,32 @@
+"""The texts of evaluation tasks, read without mteb where they are in a file."""
+
+from collections.abc import Sequence
+
+from embedllm.eval.local_files import read_local
+from embedllm.eval.specs import TaskSpec, parse_specs
+from embedllm.eval.task_texts import TEXT_COLUMNS, task_texts
+
+SETTING = "gates.contamination.tasks"
+
+
+def evaluation_texts(tasks: Sequence[str], setting: str = SETTING) -> list[str]:
+    """Return the distinct texts of tasks.
+
+    Args:
+        tasks: as for ``eval.tasks``.
+        setting: where they were typed.
+
+    Raises:
+        InputError: a file cannot be read, or there is no such task.
+    """
+    texts = [text for spec in parse_specs(tasks, setting) for text in _texts(spec)]
+    return list(dict.fromkeys(texts))
+
+
+def _texts(spec: TaskSpec) -> list[str]:
+    if spec.path is not None:
+        _, data = read_local(spec, spec.path)
+        return [str(text) for name, values in data.columns.items() if name in TEXT_COLUMNS for text in values]
+    from embedllm.eval.tasks import prepare_tasks
+
+    return task_texts(prepare_tasks([spec])[0].load())

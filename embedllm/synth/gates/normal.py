@@ -1,0 +1,78 @@
+"""When two texts are "the same": normal form, shingles, and MinHash to find near ones among many.
+
+MinHash (Broder, 1997) with banding finds candidates; each is then held against the true Jaccard similarity, so that
+chance lets a pair through at most, and never takes a pair that is unlike.
+"""
+
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PRIME = (1 << 61) - 1
+_BANDS, _ROWS = 25, 5
+"""Two texts of Jaccard similarity 0.8 share a band with probability 1 - (1 - 0.8^5)^25 = 0.99995; of 0.3: 0.06."""
+SHINGLE = 5  # characters
+
+
+def normalised(text: str) -> str:
+    """Return the text case-folded, without punctuation, with single spaces."""
+    return " ".join(re.sub(r"[^\w\s]|_", " ", text.casefold()).split())
+
+
+def shingles(text: str) -> frozenset[int]:
+    """Return the hashes of all runs of five characters of the normal form; one hash for a shorter text."""
+    data = normalised(text)
+    count = max(1, len(data) - SHINGLE + 1)
+    return frozenset(zlib.crc32(data[i : i + SHINGLE].encode()) for i in range(count))
+
+
+def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
+    """Return the size of the intersection over that of the union."""
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)
+
+
+class NearTexts:
+    """Texts that can be asked which of them are near another one.
+
+    Args:
+        threshold: Jaccard similarity of shingles from which two texts are near.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        draws = np.random.default_rng(0).integers(1, 1 << 31, size=(2, _BANDS * _ROWS, 1), dtype=np.uint64)
+        self._factors, self._shifts = draws
+        self._sets: list[frozenset[int]] = []
+        self._buckets: dict[bytes, list[int]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+    def add_all(self, texts: Iterable[str]) -> None:
+        """Add texts."""
+        for text in texts:
+            self.add(shingles(text))
+
+    def add(self, found: frozenset[int]) -> None:
+        """Add a text by its shingles."""
+        for key in self._keys(found):
+            self._buckets[key].append(len(self._sets))
+        self._sets.append(found)
+
+    def nearest(self, found: frozenset[int]) -> int | None:
+        """Return the first text added that is near this one; None if there is none."""
+        candidates = sorted({index for key in self._keys(found) for index in self._buckets.get(key, ())})
+        return next((i for i in candidates if jaccard(found, self._sets[i]) >= self.threshold), None)
+
+    def _keys(self, found: frozenset[int]) -> Iterator[bytes]:
+        """Yield one key a band: equal where the smallest hashes of its rows are."""
+        values = np.fromiter(found, dtype=np.uint64, count=len(found))
+        hashed = (self._factors * values + self._shifts) % np.uint64(_PRIME)  # (bands * rows, shingles); below 2^63
+        lowest: NDArray[np.uint64] = hashed.min(axis=1).reshape(_BANDS, _ROWS)
+        for band, rows in enumerate(lowest):
+            yield band.to_bytes(1, "big") + rows.tobytes()

@@ -1,0 +1,61 @@
+"""Positives out of the words of the text itself: noise, and the text once more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embedllm.data.augment import Augmenter, Compose, WordDeletion, WordSwap
+from embedllm.synth.draft import Draft, Item, Rows
+
+
+@dataclass(frozen=True)
+class WordNoise:
+    """Delete and exchange words (EDA: Wei & Zou, 2019), or whatever ``augment`` does to a text.
+
+    Args:
+        augment: applied to each text; None: delete and swap words with probability ``p`` each.
+        p: for the default.
+    """
+
+    augment: Augmenter | None = None
+    p: float = 0.1
+    name: str = "word_noise"
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """None: the text is all it needs."""
+        return ()
+
+    def prepare(self, rows: Rows) -> None:
+        """Build the augmenter, which refuses a wrong ``p``."""
+        self._augmenter()
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return noisy copies; a text that comes back as it was has the reason ``unchanged``."""
+        return [self._draft(item) for item in items]
+
+    def _draft(self, item: Item) -> Draft:
+        positive = self._augmenter()(item.text, item.rng(self.name))
+        reason = "unchanged" if positive == item.text else ""
+        return Draft(item.row, item.copy, item.text, positive, generator=self.name, style="noise", reason=reason)
+
+    def _augmenter(self) -> Augmenter:
+        return self.augment or Compose([WordDeletion(self.p), WordSwap(self.p)])
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """The text itself: dropout alone tells the two views apart in training (SimCSE: Gao et al., 2021)."""
+
+    name: str = "dropout"
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """None: the text is all it needs."""
+        return ()
+
+    def prepare(self, rows: Rows) -> None:
+        """Nothing is needed."""
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return each text as its own positive."""
+        return [Draft(i.row, i.copy, i.text, i.text, generator=self.name, style="same") for i in items]

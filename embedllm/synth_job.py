@@ -1,0 +1,43 @@
+"""From the settings of ``embedllm synth`` to a pair file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedllm.errors import InputError
+from embedllm.synth.draft import Gate, Generator
+from embedllm.synth.rows import read_rows
+from embedllm.synth.running import SynthPlan, make_pairs
+from embedllm.synth_settings import build
+
+
+def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progress: bool = True) -> dict[str, Any]:
+    """Make the pairs, or the rest of them, and return the notes of the file.
+
+    Args:
+        source: ``FILE``.
+        output: the pair file.
+        settings: as :func:`embedllm.synth_settings.read_settings` returns them.
+        progress: show a bar.
+
+    Raises:
+        InputError: something is wrong with the source, a setting or the output.
+    """
+    if Path(source).expanduser().resolve() == output.expanduser().resolve():
+        raise InputError(f"-o: {str(output)!r} is FILE itself; choose another name")
+    generator: Generator = build(settings["generator"])
+    gates: list[Gate] = [build(gate) for gate in settings["gates"].values() if gate is not None]
+    seed = settings["seed"]
+    rows = read_rows(source, column=settings["column"], fields=generator.columns, seed=seed, limit=settings["rows"])
+    plan = SynthPlan(
+        rows,
+        output.expanduser(),
+        generator,
+        gates,
+        settings,
+        seed=seed,
+        block=settings["block"],
+        copies=settings["copies"],
+        max_characters=settings["max_characters"],
+    )
+    return make_pairs(plan, progress=progress)
