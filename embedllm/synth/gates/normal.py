@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_PRIME = (1 << 61) - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BANDS, _ROWS = 25, 5
 """Two texts of Jaccard similarity 0.8 share a band with probability 1 - (1 - 0.8^5)^25 = 0.99995; of 0.3: 0.06."""
 SHINGLE = 5  # characters
@@ -45,8 +45,8 @@ class NearTexts:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        draws = np.random.default_rng(0).integers(1, 1 << 31, size=(2, _BANDS * _ROWS, 1), dtype=np.uint64)
-        self._factors, self._shifts = draws
+        draws = np.random.default_rng(0).integers(1 << 63, size=(2, _BANDS * _ROWS, 1), dtype=np.uint64)
+        self._factors, self._shifts = draws[0] | np.uint64(1), draws[1]
         self._sets: list[frozenset[int]] = []
         self._buckets: dict[bytes, list[int]] = defaultdict(list)
 
@@ -72,7 +72,9 @@ class NearTexts:
     def _keys(self, found: frozenset[int]) -> Iterator[bytes]:
         """Yield one key a band: equal where the smallest hashes of its rows are."""
         values = np.fromiter(found, dtype=np.uint64, count=len(found))
-        hashed = (self._factors * values + self._shifts) % np.uint64(_PRIME)  # (bands * rows, shingles); below 2^63
+        values *= _GOLDEN  # modulo 2^64, as below: unsigned arrays wrap around
+        values ^= values >> np.uint64(29)
+        hashed = (self._factors * values + self._shifts) >> np.uint64(24)  # (bands * rows, shingles)
         lowest: NDArray[np.uint64] = hashed.min(axis=1).reshape(_BANDS, _ROWS)
         for band, rows in enumerate(lowest):
             yield band.to_bytes(1, "big") + rows.tobytes()

@@ -19,7 +19,7 @@ _PREAMBLES = [
     for pattern in (
         r"(?:sure|certainly|of course|absolutely|okay|ok|great|no problem)\b[!,.]*\s+(?=here\b|the\b|i\b)",
         r"(?:sure|certainly|of course|absolutely|okay|ok)\b[^:\n]{0,80}[:!]\s+",
-        r"here(?:['\u2019]s| is| are)\b[^:\n]{0,120}:\s*",
+        r"here(?:['\u2019]s| is| are| it is| you are)\b[^:\n]{0,120}:\s*",
         rf"(?:the |a |my |your )?(?:[\w-]+ ){{0,3}}{_THING}\s*(?:is|could be|would be|:)?\s*:\s*",
         rf"the (?:given |original |above )?{_THING} (?:can|could|may) be \w+ (?:as|to|like this|as follows)\s*:?\s*",
         r"(?:i would|i['\u2019]d) (?:rewrite|rephrase|paraphrase|simplify|expand) [^:\n]{0,60}:\s*",
