@@ -62,7 +62,7 @@ def _tiny_path() -> Path:
             build_tiny_model(folder)
         return {}
 
-    return cached_model("tiny", _source(torch=torch.__version__), build)
+    return cached_model("tiny", _source(torch=torch.__version__, tied=True), build)
 
 
 def _smollm2_path() -> Path:

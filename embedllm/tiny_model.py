@@ -54,6 +54,7 @@ def _model(tokenizer: PreTrainedTokenizerFast) -> LlamaModel:
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=MAX_POSITIONS,
+        tie_word_embeddings=True,  # so that it can also be loaded with an LM head
         initializer_range=0.2,  # 1 / sqrt(hidden_size): wide enough that tokens change each other's states visibly
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -1,0 +1,158 @@
+"""Positives that a language model on this machine writes."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from embedllm.data.augment import draw_index
+from embedllm.errors import InputError
+from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.styles import STYLES, check_styles
+
+if TYPE_CHECKING:  # settings are checked without torch
+    from embedllm.synth.chat import Frame
+    from embedllm.synth.decoding import Decoding, Request
+
+log = logging.getLogger(__name__)
+
+_LONGEST_RATIO = 2.5  # of styles that say nothing else
+_SPARE = 16  # tokens that every answer may have
+
+
+@dataclass
+class Llm:
+    """Answers of a chat model or a base decoder to a style drawn for each row; several copies get different styles.
+
+    An answer may have as many tokens as its style allows for the text, and ``max_new_tokens`` at most; one that is cut
+    there is marked. A text of more than ``max_text_tokens`` has the reason ``text_too_long``: an answer to a part of it
+    would be no positive of the whole.
+
+    Args:
+        model: ``embedded:NAME``, a folder, a GGUF file or a Hub id.
+        styles: drawn from with equal weight.
+        chat: auto | true | false: ask as in a chat; auto: where the tokenizer has a chat template or ChatML's marks.
+        system: the system message; None: what the template says.
+        temperature: 0 takes the likeliest token each time.
+        top_k: tokens that are drawn from.
+        top_p: least probability of those that are drawn from, the likeliest first.
+        max_new_tokens: of an answer.
+        max_text_tokens: of the text.
+        dtype: as ``model.dtype``.
+        batch_rows: rows of one batch; None: 64 on a CPU, 512 on an accelerator.
+        batch_tokens: tokens of one batch, prompts and answers; None: 32,768 on a CPU, 262,144 on an accelerator.
+    """
+
+    model: str = "embedded:smollm2_135m"
+    styles: Sequence[str] = ("paraphrase", "simplify", "summary")
+    chat: bool | str = "auto"
+    system: str | None = None
+    temperature: float = 0.7
+    top_k: int = 50
+    top_p: float = 0.9
+    max_new_tokens: int = 96
+    max_text_tokens: int = 512
+    dtype: str = "auto"
+    batch_rows: int | None = None
+    batch_tokens: int | None = None
+    name: str = "llm"
+    _tokenizer: Any = field(default=None, init=False, repr=False)
+    _decoding: "Decoding | None" = field(default=None, init=False, repr=False)
+    _frames: "dict[str, Frame]" = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.styles = check_styles(self.styles)
+        check_sampling(self.temperature, self.top_p)
+        for name in ("top_k", "max_new_tokens", "max_text_tokens", "batch_rows", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"generator.{name}: {value} is not allowed; the lowest value is 1")
+        if self.chat not in ("auto", True, False):
+            raise InputError(f"generator.chat: {self.chat!r} is not one of: auto, true, false")
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """None: the text is all it needs."""
+        return ()
+
+    def prepare(self, rows: Rows) -> None:
+        """Load the model."""
+        if self._decoding is not None:
+            return
+        from embedllm.synth.chat import base_frame, chat_frame, chat_template, line_ends
+        from embedllm.synth.decoding import Decoding, Sampling
+        from embedllm.synth.language_model import load_language_model, stop_tokens
+
+        model, self._tokenizer = load_language_model(self.model, self.dtype)
+        template = None if self.chat is False else chat_template(self._tokenizer)
+        if template is None and self.chat is True:
+            raise InputError(f"generator.chat: true, but the tokenizer of {self.model!r} has no chat template")
+        stop = set(stop_tokens(model, self._tokenizer))
+        for style in self.styles:
+            if template is None:
+                self._frames[style] = base_frame(self._tokenizer, style)
+            else:
+                self._frames[style] = chat_frame(self._tokenizer, style, template, self.system)
+        if template is None:
+            stop |= set(line_ends(self._tokenizer))
+        on_cpu = model.device.type == "cpu"
+        self._decoding = Decoding(
+            model,
+            sorted(stop),
+            Sampling(self.temperature, self.top_k, self.top_p),
+            pad=min(stop),
+            batch_rows=self.batch_rows or (64 if on_cpu else 512),
+            batch_tokens=self.batch_tokens or (32_768 if on_cpu else 262_144),
+        )
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return the drafts; all rows of a call are written together."""
+        if self._decoding is None:
+            raise RuntimeError("prepare() comes before generate()")
+        styles = [drawn_style(item, self.styles) for item in items]
+        prompted = [self._frames[style].lead + item.text for item, style in zip(items, styles, strict=True)]
+        texts = self._tokenizer(prompted, add_special_tokens=False).input_ids
+        asked = [i for i, ids in enumerate(texts) if len(ids) <= self.max_text_tokens]
+        answers = self._decoding.write([self._request(items[i], styles[i], texts[i]) for i in asked])
+        written = self._tokenizer.batch_decode([answer.ids for answer in answers], skip_special_tokens=True)
+        found = dict(zip(asked, zip(written, answers, strict=True), strict=True))
+        drafts = []
+        for i, (item, style) in enumerate(zip(items, styles, strict=True)):
+            text, answer = found.get(i, ("", None))
+            drafts.append(
+                Draft(
+                    item.row,
+                    item.copy,
+                    item.text,
+                    text.strip(),
+                    generator=self.name,
+                    style=style,
+                    written=True,
+                    truncated=answer is not None and not answer.finished,
+                    reason="text_too_long" if answer is None else "",
+                )
+            )
+        return drafts
+
+    def _request(self, item: Item, style: str, text: Sequence[int]) -> "Request":
+        from embedllm.synth.decoding import Request
+
+        frame = self._frames[style]
+        longest = (STYLES[style].length or (0, _LONGEST_RATIO))[1]
+        most = min(self.max_new_tokens, _SPARE + math.ceil(longest * len(text)))
+        return Request(frame.prefix, (*text, *frame.suffix), most, item.rng(f"{self.name} tokens"))
+
+
+def drawn_style(item: Item, styles: Sequence[str]) -> str:
+    """Return the style of an item: drawn for its row, and for the next copy the next one of the list."""
+    first = draw_index(len(styles), Item(item.row, item.text, item.seed).rng("style"))
+    return styles[(first + item.copy) % len(styles)]
+
+
+def check_sampling(temperature: float, top_p: float) -> None:
+    """Raise for a temperature below 0 or a ``top_p`` that leaves no token."""
+    if temperature < 0:
+        raise InputError(f"generator.temperature: {temperature} is below 0")
+    if not 0 < top_p <= 1:
+        raise InputError(f"generator.top_p: {top_p} is not above 0 and at most 1")
