@@ -1,0 +1,116 @@
+"""A client of OpenAI's chat completions that does not give up on a busy server, nor wait for a dead one forever."""
+
+import asyncio
+import os
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from embedllm.errors import InputError
+
+_WRONG = {400, 413, 422}
+_DENIED = {401, 403, 404, 405}
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+class Refused(Exception):
+    """The server says that one request is wrong; others may not be."""
+
+
+class Completions:
+    """Sends chats and returns answers, several at the same time; an asynchronous context manager.
+
+    Args:
+        url: up to and including ``/v1``.
+        key: environment variable that holds the key.
+        timeout_s: for one answer.
+        attempts: for one answer; the pause after a failure doubles from half a second to half a minute, unless the
+            server names one (``Retry-After``).
+        concurrency: requests that are open at the same time.
+    """
+
+    def __init__(self, url: str, key: str, *, timeout_s: float, attempts: int, concurrency: int) -> None:
+        secret = os.environ.get(key)
+        self.url = f"{url.rstrip('/')}/chat/completions"
+        self.attempts = attempts
+        self._free = asyncio.Semaphore(concurrency)
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+            headers={"Authorization": f"Bearer {secret}"} if secret else {},
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def ask(self, body: dict[str, Any]) -> tuple[str, bool]:
+        """Return the answer, and whether it came to its end.
+
+        Raises:
+            Refused: the request is wrong.
+            InputError: the server denies access, or did not answer in any attempt.
+        """
+        pause, trouble = _FIRST_PAUSE_S, ""
+        for attempt in range(self.attempts):
+            if attempt:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            try:
+                async with self._free:
+                    response = await self._http.post(self.url, json=body)
+            except httpx.InvalidURL as error:
+                raise InputError(f"generator.url: {self.url!r} is not an address ({error})") from error
+            except httpx.TimeoutException:
+                trouble = "no answer in time (generator.timeout_s)"
+                continue
+            except httpx.HTTPError as error:
+                trouble = str(error) or type(error).__name__
+                continue
+            self._check(response)
+            if response.status_code == httpx.codes.OK:
+                answer = _answer(response)
+                if answer is not None:
+                    return answer
+                trouble = f"an answer that is no chat completion: {response.text[:60]!r}"
+            else:
+                trouble = f"HTTP {response.status_code}"
+                pause = max(pause, _asked_pause(response))
+        raise InputError(
+            f"generator.url: {self.url!r} failed {self.attempts} times, at last with {trouble}; what is written stays, "
+            "and the same command goes on when the server does"
+        )
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if status in _WRONG:
+            raise Refused(response.text[:200])
+        if status in _DENIED:
+            reason = " ".join(response.text.split())[:120]
+            raise InputError(
+                f"generator.url: {self.url!r} answers HTTP {status} ({reason}); look at generator.url, generator.model "
+                "and the variable that generator.key names"
+            )
+
+
+def _answer(response: httpx.Response) -> tuple[str, bool] | None:
+    """Return text and whether it is whole; None if the body is half a JSON or something else."""
+    try:
+        choice = response.json()["choices"][0]
+        text = choice["message"]["content"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return (text, choice.get("finish_reason") != "length") if isinstance(text, str) else None
+
+
+def _asked_pause(response: httpx.Response) -> float:
+    """Return the seconds that the server asks to wait, at most those that we would ever wait."""
+    try:
+        return min(float(response.headers.get("Retry-After", 0)), _LONGEST_PAUSE_S)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,100 @@
+"""Positives that a server writes: anything that speaks OpenAI's chat completions (vLLM, llama.cpp, Ollama, TGI)."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embedllm.errors import InputError
+from embedllm.synth.completions import Completions, Refused
+from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.llm import check_sampling, drawn_style
+from embedllm.synth.styles import STYLES, check_styles
+
+
+@dataclass
+class Endpoint:
+    """Answers of a chat server to a style drawn for each row.
+
+    Each request has a seed of its own, which servers may or may not respect. A request that the server says is wrong
+    (400, 413, 422: too long a text, a filter) costs its row, with the reason ``endpoint_refused``; an endpoint that
+    does not answer at all ends the run, which goes on later: rows are not lost to an outage.
+
+    Args:
+        url: up to and including ``/v1``.
+        model: name that the server knows.
+        key: environment variable that holds the key; one that is not set sends none.
+        styles: drawn from with equal weight.
+        system: the system message; None: none is sent.
+        temperature: 0 takes the likeliest token each time.
+        top_p: least probability of the tokens that are drawn from.
+        max_new_tokens: of an answer.
+        concurrency: requests that are open at the same time.
+        timeout_s: for one answer.
+        attempts: before the run ends, with a growing pause between them.
+    """
+
+    url: str = "http://localhost:8000/v1"
+    model: str = "default"
+    key: str = "OPENAI_API_KEY"
+    styles: Sequence[str] = ("paraphrase", "simplify", "summary")
+    system: str | None = None
+    temperature: float = 0.7
+    top_p: float = 0.9
+    max_new_tokens: int = 256
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    attempts: int = 6
+    name: str = "endpoint"
+
+    def __post_init__(self) -> None:
+        self.styles = check_styles(self.styles)
+        check_sampling(self.temperature, self.top_p)
+        for name in ("max_new_tokens", "concurrency", "attempts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"generator.{name}: {getattr(self, name)} is not allowed; the lowest value is 1")
+        if self.timeout_s <= 0:
+            raise InputError(f"generator.timeout_s: {self.timeout_s} is not above 0")
+        if not self.url.startswith(("http://", "https://")):
+            raise InputError(f"generator.url: {self.url!r} does not begin with http:// or https://")
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """None: the text is all it needs."""
+        return ()
+
+    def prepare(self, rows: Rows) -> None:
+        """Nothing is loaded; the first block shows whether the server answers."""
+
+    def generate(self, items: Sequence[Item]) -> list[Draft]:
+        """Return the drafts in the order of the items, whatever order the answers come in."""
+        return asyncio.run(self._drafts(items))
+
+    async def _drafts(self, items: Sequence[Item]) -> list[Draft]:
+        """Ask for all items; the first failure, or Ctrl-C, cancels what is still open."""
+        client = Completions(
+            self.url, self.key, timeout_s=self.timeout_s, attempts=self.attempts, concurrency=self.concurrency
+        )
+        async with client:
+            return await asyncio.gather(*(self._draft(client, item) for item in items))
+
+    async def _draft(self, client: Completions, item: Item) -> Draft:
+        style = drawn_style(item, self.styles)
+        draft = Draft(item.row, item.copy, item.text, generator=self.name, style=style, written=True)
+        try:
+            text, finished = await client.ask(self._body(item, style))
+        except Refused:
+            return draft.refused("endpoint_refused")
+        return replace(draft, positive=text.strip(), truncated=not finished)
+
+    def _body(self, item: Item, style: str) -> dict[str, Any]:
+        messages = [] if self.system is None else [{"role": "system", "content": self.system}]
+        messages.append({"role": "user", "content": f"{STYLES[style].instruction}\n\nText: {item.text}"})
+        return {
+            "model": self.model,
+            "messages": messages,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_new_tokens,
+            "seed": int(item.rng(self.name).random() * 2**31),
+        }
