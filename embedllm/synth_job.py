@@ -7,7 +7,7 @@ from typing import Any
 from embedllm.errors import InputError
 from embedllm.synth.draft import Gate, Generator
 from embedllm.synth.rows import read_rows
-from embedllm.synth.running import SynthPlan, make_pairs
+from embedllm.synth.running import SynthPlan, check_output, make_pairs
 from embedllm.synth_settings import build
 
 
@@ -34,10 +34,31 @@ def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progres
         output.expanduser(),
         generator,
         gates,
-        settings,
+        {name: value for name, value in settings.items() if name != "mine"},
         seed=seed,
         block=settings["block"],
         copies=settings["copies"],
         max_characters=settings["max_characters"],
     )
     return make_pairs(plan, progress=progress)
+
+
+def run_mining(source: str, output: Path, settings: Mapping[str, Any]) -> dict[str, int]:
+    """Write a pair file again with hard negatives, and return how many pairs it has and how many got none.
+
+    Args:
+        source: ``FILE``, a pair file.
+        output: another one.
+        settings: as for :func:`run_synth`.
+
+    Raises:
+        InputError: something is wrong with the file, a setting or the output.
+    """
+    from embedllm.synth.mining import Mining, mine_negatives
+
+    output = output.expanduser()
+    check_output(output)
+    if output.exists():
+        raise InputError(f"-o: {str(output)!r} is there already; choose another name or delete it")
+    mining: Mining = build(settings["mine"])
+    return mine_negatives(Path(source).expanduser(), output, mining, settings["seed"])

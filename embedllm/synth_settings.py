@@ -16,10 +16,11 @@ from embedllm.targets import check_targets, locate
 
 @dataclass
 class SynthConfig:
-    """All settings of ``embedllm synth``; ``generator`` and ``gates`` are open, as their classes say what they take."""
+    """All settings of ``embedllm synth``; ``generator``, ``gates`` and ``mine`` hold what their classes take."""
 
     generator: dict[str, Any] = field(default_factory=dict)
     gates: dict[str, Any] = field(default_factory=dict)
+    mine: dict[str, Any] = field(default_factory=dict)
     column: str = "anchor"
     """Of the texts."""
     seed: int = 0

@@ -13,7 +13,7 @@ _CHATML = (
 )
 _CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
 EXAMPLE = "The bridge was closed for two years while the city repaired it."
-"""What a base decoder is shown, with one of :data:`ANSWERS`."""
+"""What a model is shown first, with one of :data:`ANSWERS`."""
 ANSWERS = {
     "paraphrase": "For two years nobody could use the bridge, because the city was mending it.",
     "simplify": "You could not cross the bridge for two years. The city was fixing it.",
@@ -46,7 +46,7 @@ def chat_template(tokenizer: Any) -> str | None:
     return _CHATML if all(mark in tokenizer.get_vocab() for mark in _CHATML_MARKS) else None
 
 
-def chat_frame(tokenizer: Any, style: str, template: str, system: str | None) -> Frame:
+def chat_frame(tokenizer: Any, style: str, template: str, system: str | None, example: bool) -> Frame:
     """Return the frame of a chat in which the user asks for a style.
 
     Args:
@@ -54,9 +54,9 @@ def chat_frame(tokenizer: Any, style: str, template: str, system: str | None) ->
         style: a key of :data:`STYLES`.
         template: as :func:`chat_template` returns it.
         system: the first message; None: whatever the template says by itself.
+        example: whether the chat begins with an example that has been answered.
     """
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    messages.append({"role": "user", "content": f"{STYLES[style].instruction}\n\nText: {_SLOT}"})
+    messages = chat_messages(style, _SLOT, system, example)
     try:
         rendered = tokenizer.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=True, enable_thinking=False
@@ -65,6 +65,16 @@ def chat_frame(tokenizer: Any, style: str, template: str, system: str | None) ->
         raise InputError(f"generator.system: the model's chat template refuses the chat ({error})") from error
     prefix, _, suffix = rendered.partition(_SLOT)
     return Frame(_ids(tokenizer, prefix), _ids(tokenizer, suffix))
+
+
+def chat_messages(style: str, text: str, system: str | None, example: bool) -> list[dict[str, str]]:
+    """Return the messages that ask for a style."""
+    ask = f"{STYLES[style].instruction}\n\nText: "
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    if example:
+        messages.append({"role": "user", "content": ask + EXAMPLE})
+        messages.append({"role": "assistant", "content": ANSWERS[style]})
+    return [*messages, {"role": "user", "content": ask + text}]
 
 
 def base_frame(tokenizer: Any, style: str) -> Frame:

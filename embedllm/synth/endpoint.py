@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from embedllm.errors import InputError
+from embedllm.synth.chat import chat_messages
 from embedllm.synth.completions import Completions, Refused
 from embedllm.synth.draft import Draft, Item, Rows
 from embedllm.synth.llm import check_sampling, drawn_style
-from embedllm.synth.styles import STYLES, check_styles
+from embedllm.synth.styles import check_styles
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Endpoint:
         key: environment variable that holds the key; one that is not set sends none.
         styles: drawn from with equal weight.
         system: the system message; None: none is sent.
+        example: whether the chat begins with an example that has been answered.
         temperature: 0 takes the likeliest token each time.
         top_p: least probability of the tokens that are drawn from.
         max_new_tokens: of an answer.
@@ -39,6 +41,7 @@ class Endpoint:
     key: str = "OPENAI_API_KEY"
     styles: Sequence[str] = ("paraphrase", "simplify", "summary")
     system: str | None = None
+    example: bool = False
     temperature: float = 0.7
     top_p: float = 0.9
     max_new_tokens: int = 256
@@ -88,11 +91,9 @@ class Endpoint:
         return replace(draft, positive=text.strip(), truncated=not finished)
 
     def _body(self, item: Item, style: str) -> dict[str, Any]:
-        messages = [] if self.system is None else [{"role": "system", "content": self.system}]
-        messages.append({"role": "user", "content": f"{STYLES[style].instruction}\n\nText: {item.text}"})
         return {
             "model": self.model,
-            "messages": messages,
+            "messages": chat_messages(style, item.text, self.system, self.example),
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_new_tokens,

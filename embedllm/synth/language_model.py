@@ -27,13 +27,24 @@ def load_language_model(name: str, dtype: str = "auto") -> tuple[Any, Any]:
     try:
         load_config(name)
         tokenizer = load_tokenizer(name)
-        model = _load(name, resolve_dtype(dtype))
+        model = _load(name, writing_dtype(dtype))
     except InputError as error:
         raise InputError(
             str(error).replace("model.name", "generator.model").replace("model.dtype", "generator.dtype")
         ) from error
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return (model if accelerator is None else model.to(accelerator)).eval(), tokenizer
+
+
+def writing_dtype(name: str) -> torch.dtype:
+    """Return the dtype that ``generator.dtype`` stands for.
+
+    One token at a time, a model's weights are read more than multiplied, and bfloat16 halves what is read: on an EPYC
+    with AVX512-BF16 a step of 16 rows of the embedded model takes three quarters of the time that float32 takes.
+    """
+    if name == "auto" and not torch.accelerator.is_available() and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return resolve_dtype(name)
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> list[int]:

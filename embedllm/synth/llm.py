@@ -34,12 +34,13 @@ class Llm:
         styles: drawn from with equal weight.
         chat: auto | true | false: ask as in a chat; auto: where the tokenizer has a chat template or ChatML's marks.
         system: the system message; None: what the template says.
+        example: whether a chat begins with an example that has been answered; a base decoder always gets one.
         temperature: 0 takes the likeliest token each time.
         top_k: tokens that are drawn from.
         top_p: least probability of those that are drawn from, the likeliest first.
         max_new_tokens: of an answer.
         max_text_tokens: of the text.
-        dtype: as ``model.dtype``.
+        dtype: as ``model.dtype``, but auto is bfloat16 on a CPU that multiplies it (AVX512-BF16) too.
         batch_rows: rows of one batch; None: 64 on a CPU, 512 on an accelerator.
         batch_tokens: tokens of one batch, prompts and answers; None: 32,768 on a CPU, 262,144 on an accelerator.
     """
@@ -48,6 +49,7 @@ class Llm:
     styles: Sequence[str] = ("paraphrase", "simplify", "summary")
     chat: bool | str = "auto"
     system: str | None = None
+    example: bool = True
     temperature: float = 0.7
     top_k: int = 50
     top_p: float = 0.9
@@ -93,7 +95,7 @@ class Llm:
             if template is None:
                 self._frames[style] = base_frame(self._tokenizer, style)
             else:
-                self._frames[style] = chat_frame(self._tokenizer, style, template, self.system)
+                self._frames[style] = chat_frame(self._tokenizer, style, template, self.system, self.example)
         if template is None:
             stop |= set(line_ends(self._tokenizer))
         on_cpu = model.device.type == "cpu"

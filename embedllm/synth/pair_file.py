@@ -84,3 +84,9 @@ def read_notes(path: Path) -> dict[str, Any] | None:
         raise InputError(f"{str(path)!r} cannot be read as parquet ({' '.join(str(error).split())})") from error
     notes: dict[str, Any] | None = json.loads(metadata[METADATA]) if METADATA in metadata else None
     return notes
+
+
+def merged_notes(metadata: Mapping[bytes, bytes] | None, more: Mapping[str, Any]) -> bytes:
+    """Return the metadata of a pair file with more notes in them, as they are written."""
+    notes = json.loads((metadata or {}).get(METADATA, b"{}"))
+    return json.dumps({**notes, **more}, sort_keys=True, ensure_ascii=False).encode()

@@ -69,7 +69,7 @@ def make_pairs(plan: SynthPlan, *, progress: bool = True) -> dict[str, Any]:
         InputError: the output or its parts belong to another source or other settings, or something is missing.
         OSError: the disk is full, say; what was written stays.
     """
-    _check_output(plan.output)
+    check_output(plan.output)
     parts = Parts.beside(plan.output, plan.identity)
     done = _finished(plan, parts)
     if done is None:
@@ -88,7 +88,8 @@ def make_pairs(plan: SynthPlan, *, progress: bool = True) -> dict[str, Any]:
     return done or {}
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Raise unless a parquet file can be written there."""
     if output.suffix != ".parquet":
         raise InputError(f"-o: {str(output)!r} does not end in .parquet")
     if not output.resolve().parent.is_dir() or not os.access(output.resolve().parent, os.W_OK):

@@ -13,6 +13,7 @@ from embedllm.errors import InputError
 from embedllm.synth.draft import Draft, Gate
 from embedllm.synth.gates.contamination import Contamination
 from embedllm.synth.gates.duplicates import Duplicates
+from embedllm.synth.gates.echo import Echo
 from embedllm.synth.gates.form import Empty, LengthRatio, Script, Truncated
 from embedllm.synth.gates.normal import NearTexts, jaccard, normalised, shingles
 from embedllm.synth.gates.similarity import Similarity
@@ -33,6 +34,8 @@ BAD: list[tuple[Gate, str]] = [
     (Script(), "Melting snow floods the valley, 洪水 春天 雪."),
     (LengthRatio(), "Flood."),
     (LengthRatio(), ANCHOR * 4),
+    (Echo(), "You could not cross the bridge for two years, says the river."),
+    (Echo(), "Rewrite the text in plain, short words that a child understands."),
     (Question(), "Does the river flood the valley?"),
     (Question(), 'Why does "the valley" flood?"'),
 ]
@@ -60,6 +63,15 @@ def test_styles_bring_their_own_length_and_may_ask() -> None:
     assert LengthRatio()([title])[0].reason == ""
     assert LengthRatio()([replace(title, style="paraphrase")])[0].reason == "length_ratio"
     assert Question()([asked])[0].reason == ""
+
+
+def test_what_an_anchor_shares_with_the_example_is_no_echo() -> None:
+    bridge = replace(
+        GOOD,
+        anchor="They could not cross the bridge for two years.",
+        positive="Nobody could cross the bridge for two years.",
+    )
+    assert Echo()([bridge])[0].reason == ""
 
 
 def test_an_anchor_that_is_like_that_excuses_the_positive() -> None:
@@ -117,10 +129,10 @@ def test_near_texts_finds_exactly_what_jaccard_says() -> None:
                 other[rng.randrange(len(other))] = random_text(rng, 1)[0]
             query = shingles(" ".join(other))
             true = {i for i, known in enumerate(texts) if jaccard(query, shingles(" ".join(known))) >= 0.8}
-            answer = near.nearest(query)
-            assert answer is None or answer in true
-            found += answer is not None
-            missed += answer is None and bool(true)
+            answer = list(near.near(query))
+            assert set(answer) <= true
+            found += len(answer)
+            missed += len(true) - len(answer)
     assert found > 80
     assert missed == 0
 
@@ -136,9 +148,13 @@ def test_of_near_pairs_the_first_stays() -> None:
         replace(GOOD, row=1, positive="Snow that melts floods the valley."),
         replace(GOOD, row=2, anchor=ANCHOR.upper()),
         replace(GOOD, row=3, positive="Melting snow makes the valleys flood every spring."),
+        replace(GOOD, row=4, anchor=GOOD.positive, positive=GOOD.anchor),
+        replace(GOOD, row=5, positive="Floods"),
+        replace(GOOD, row=6, anchor="Another text altogether stands here."),
         GOOD.refused("earlier"),
     ]
-    assert [draft.reason for draft in Duplicates()(drafts)] == ["", "", "duplicate", "duplicate", "earlier"]
+    reasons = ["", "", "duplicate", "duplicate", "duplicate", "", "", "earlier"]
+    assert [draft.reason for draft in Duplicates()(drafts)] == reasons
 
 
 DEFINITION = (
@@ -224,6 +240,6 @@ def test_the_default_gates_are_all_there() -> None:
     from embedllm.synth_settings import build, read_settings
 
     gates = [build(gate) for gate in read_settings([])["gates"].values()]
-    assert len({gate.name for gate in gates}) == len(gates) == 11
+    assert len({gate.name for gate in gates}) == len(gates) == 12
     assert read_settings(["gates=none"])["gates"] == {}
     assert (config_dir() / "synth" / "gates" / "default.yaml").is_file()

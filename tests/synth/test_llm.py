@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from embedllm.errors import InputError
-from embedllm.synth.chat import base_frame, chat_frame, chat_template, line_ends
+from embedllm.synth.chat import ANSWERS, base_frame, chat_frame, chat_template, line_ends
 from embedllm.synth.decoding import Answer, Decoding, Request, Sampling
 from embedllm.synth.draft import Item
 from embedllm.synth.kv_cache import has_plain_cache
@@ -125,10 +125,16 @@ def test_chat_marks_without_a_template_make_a_chat(make_decoder: Callable[[str],
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     template = chat_template(tokenizer)
     assert template is not None
-    frame = chat_frame(tokenizer, "title", template, system="Be brief.")
+    frame = chat_frame(tokenizer, "title", template, system="Be brief.", example=False)
     whole = tokenizer.decode([*frame.prefix, *frame.suffix])
     assert whole.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n" + STYLES["title"].instruction)
     assert whole.endswith("<|im_end|>\n<|im_start|>assistant\n")
+    shown = tokenizer.decode(chat_frame(tokenizer, "title", template, system=None, example=True).prefix)
+    assert f"<|im_start|>assistant\n{ANSWERS['title']}<|im_end|>\n<|im_start|>user\n" in shown
+
+
+def test_every_style_has_an_example() -> None:
+    assert ANSWERS.keys() == STYLES.keys()
 
 
 def test_a_base_decoder_stops_at_the_end_of_a_line(tiny: Loaded) -> None:

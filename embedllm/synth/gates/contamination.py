@@ -68,7 +68,7 @@ class EvaluationIndex:
 
     def has(self, text: str) -> bool:
         """Return whether the text, one near it or a long run of its words is in the tasks."""
-        if normalised(text) in self._exact or self._near.nearest(shingles(text)) is not None:
+        if normalised(text) in self._exact or any(True for _ in self._near.near(shingles(text))):
             return True
         return any(words in self._runs for words in self._word_runs(text))
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft
-from embedllm.synth.gates.normal import NearTexts, shingles
+from embedllm.synth.gates.normal import NearTexts, jaccard, shingles
 
 
 @dataclass
 class Duplicates:
-    """Of pairs that are near each other, anchor and positive taken together, the first stays.
+    """Of pairs that are near each other in both texts, whichever is the anchor, the first stays.
 
     Args:
-        near: Jaccard similarity of character 5-grams from which two pairs are one.
+        near: Jaccard similarity of character 5-grams from which two texts are near.
     """
 
     near: float = 0.8
@@ -29,12 +29,30 @@ class Duplicates:
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts, all but the first of near ones refused."""
-        seen = NearTexts(self.near)
-        return [draft if draft.reason else self._judged(draft, seen) for draft in drafts]
+        seen = SeenPairs(self.near)
+        return [d if d.reason or seen.add(d.anchor, d.positive) else d.refused(self.name) for d in drafts]
 
-    def _judged(self, draft: Draft, seen: NearTexts) -> Draft:
-        found = shingles(draft.anchor) | shingles(draft.positive)
-        if seen.nearest(found) is not None:
-            return draft.refused(self.name)
-        seen.add(found)
-        return draft
+
+class SeenPairs:
+    """Pairs, none of which is near another.
+
+    Args:
+        near: Jaccard similarity from which two texts are near.
+    """
+
+    def __init__(self, near: float) -> None:
+        self._near = near
+        self._positives = NearTexts(near)
+        self._anchors: list[frozenset[int]] = []
+
+    def add(self, anchor: str, positive: str) -> bool:
+        """Add a pair and return True; False if one near it is there."""
+        first, second = shingles(anchor), shingles(positive)
+        if self._has(first, second) or self._has(second, first):
+            return False
+        self._positives.add(second)
+        self._anchors.append(first)
+        return True
+
+    def _has(self, anchor: frozenset[int], positive: frozenset[int]) -> bool:
+        return any(jaccard(anchor, self._anchors[i]) >= self._near for i in self._positives.near(positive))

@@ -64,10 +64,11 @@ class NearTexts:
             self._buckets[key].append(len(self._sets))
         self._sets.append(found)
 
-    def nearest(self, found: frozenset[int]) -> int | None:
-        """Return the first text added that is near this one; None if there is none."""
-        candidates = sorted({index for key in self._keys(found) for index in self._buckets.get(key, ())})
-        return next((i for i in candidates if jaccard(found, self._sets[i]) >= self.threshold), None)
+    def near(self, found: frozenset[int]) -> Iterator[int]:
+        """Yield the numbers of the texts that are near this one, in the order in which they were added."""
+        for index in sorted({index for key in self._keys(found) for index in self._buckets.get(key, ())}):
+            if jaccard(found, self._sets[index]) >= self.threshold:
+                yield index
 
     def _keys(self, found: frozenset[int]) -> Iterator[bytes]:
         """Yield one key a band: equal where the smallest hashes of its rows are."""
