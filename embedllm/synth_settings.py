@@ -36,7 +36,7 @@ class SynthConfig:
 
 LOWEST = {"seed": 0, "rows": 1, "copies": 1, "block": 1, "max_characters": 1}
 
-ConfigStore.instance().store("schema", SynthConfig)
+ConfigStore.instance().store("synth_schema", SynthConfig)
 
 
 def read_settings(words: Sequence[str]) -> dict[str, Any]:

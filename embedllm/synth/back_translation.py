@@ -40,6 +40,11 @@ class BackTranslation:
                 raise InputError(f"generator.{name}: {getattr(self, name)} is not allowed; the lowest value is 1")
 
     @property
+    def writes(self) -> bool:
+        """All of them."""
+        return True
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()

@@ -29,6 +29,11 @@ class Spans:
     name: str = "spans"
 
     @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()
@@ -87,6 +92,11 @@ class SameLabel:
     _groups: dict[str, list[Item]] = field(
         default_factory=lambda: defaultdict(list), init=False, repr=False, compare=False
     )
+
+    @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
 
     @property
     def columns(self) -> Sequence[str]:

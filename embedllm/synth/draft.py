@@ -87,6 +87,11 @@ class Generator(Protocol):
     """What the pair file calls it."""
 
     @property
+    def writes(self) -> bool:
+        """Whether a language model writes some of the positives."""
+        ...
+
+    @property
     def columns(self) -> Sequence[str]:
         """Columns that it needs besides the text."""
         ...
@@ -115,8 +120,11 @@ class Gate(Protocol):
     """The reason that it gives."""
     whole_file: bool
 
-    def prepare(self) -> None:
+    def prepare(self, written: bool) -> None:
         """Load what is needed, once.
+
+        Args:
+            written: whether a language model writes some of the positives.
 
         Raises:
             InputError: something that it needs is not there.

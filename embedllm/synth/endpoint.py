@@ -62,6 +62,11 @@ class Endpoint:
             raise InputError(f"generator.url: {self.url!r} does not begin with http:// or https://")
 
     @property
+    def writes(self) -> bool:
+        """All of them."""
+        return True
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()

@@ -74,6 +74,11 @@ class Llm:
             raise InputError(f"generator.chat: {self.chat!r} is not one of: auto, true, false")
 
     @property
+    def writes(self) -> bool:
+        """All of them."""
+        return True
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()

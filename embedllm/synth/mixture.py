@@ -35,6 +35,11 @@ class Mixture:
         return {name: weight for name, weight in self.weights.items() if weight > 0}
 
     @property
+    def writes(self) -> bool:
+        """Whether any of the generators does."""
+        return any(self.parts[name].writes for name in self._used)
+
+    @property
     def columns(self) -> Sequence[str]:
         """What any of the generators needs."""
         return tuple(dict.fromkeys(column for name in self._used for column in self.parts[name].columns))

@@ -41,6 +41,11 @@ class Nli:
     )
 
     @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
+
+    @property
     def columns(self) -> Sequence[str]:
         """The columns of hypotheses and labels."""
         return (self.hypothesis, self.label)

@@ -113,7 +113,7 @@ def _make_parts(plan: SynthPlan, parts: Parts, progress: bool) -> None:
     blocks = -(-len(plan.rows) // plan.block)
     missing = [block for block in range(blocks) if parts.read(block) is None]
     for gate in plan.gates:
-        gate.prepare()
+        gate.prepare(plan.generator.writes)
     if not missing:
         return
     plan.generator.prepare(plan.rows)

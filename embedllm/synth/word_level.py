@@ -21,6 +21,11 @@ class WordNoise:
     name: str = "word_noise"
 
     @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()
@@ -47,6 +52,11 @@ class Dropout:
     """The text itself: dropout alone tells the two views apart in training (SimCSE: Gao et al., 2021)."""
 
     name: str = "dropout"
+
+    @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
 
     @property
     def columns(self) -> Sequence[str]:

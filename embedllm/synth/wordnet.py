@@ -48,6 +48,11 @@ class WordNetSynonyms:
             raise InputError(f"generator.p: {self.p} is not above 0 and at most 1")
 
     @property
+    def writes(self) -> bool:
+        """No model does."""
+        return False
+
+    @property
     def columns(self) -> Sequence[str]:
         """None: the text is all it needs."""
         return ()

@@ -184,7 +184,7 @@ def test_texts_of_evaluation_tasks_are_found_on_every_side(
     tasks: list[str], text: str, contaminated: bool, side: str
 ) -> None:
     gate = Contamination(tasks)
-    gate.prepare()
+    gate.prepare(written=True)
     draft = replace(GOOD, **{side: (text,) if side == "negatives" else text})  # type: ignore[arg-type]
     assert gate([draft])[0].reason == ("contamination" if contaminated else "")
 
@@ -201,12 +201,12 @@ def test_the_embedded_task_is_what_is_looked_for_by_default() -> None:
 
 def test_a_task_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match=r"^gates.contamination.tasks: 'nothing.csv'"):
-        Contamination(["nothing.csv"]).prepare()
+        Contamination(["nothing.csv"]).prepare(written=True)
 
 
 def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
     gate = Similarity(model=str(tiny_path), low=-0.5, high=0.99)
-    gate.prepare()
+    gate.prepare(written=True)
     same, other, unwritten = gate([replace(GOOD, positive=ANCHOR), GOOD, replace(GOOD, written=False)])
     assert (same.reason, same.scores["similarity"]) == ("similarity", 1.0)
     cosine = other.scores["similarity"]
@@ -214,6 +214,12 @@ def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
     assert not unwritten.scores
     gate = Similarity(model=str(tiny_path), low=cosine + 1e-4, high=1)
     assert gate([GOOD])[0].reason == "similarity"
+
+
+def test_the_model_of_similarities_need_not_be_there_where_no_model_writes() -> None:
+    Similarity(model="no-such-folder/of/models").prepare(written=False)
+    with pytest.raises(InputError):
+        Similarity(model="no-such-folder/of/models").prepare(written=True)
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_a_second_process_is_kept_out(plan: Callable[..., SynthPlan]) -> None:
 
 def test_what_gates_need_is_checked_before_the_generator_loads(plan: Callable[..., SynthPlan]) -> None:
     class Lacking(Duplicates):
-        def prepare(self) -> None:
+        def prepare(self, written: bool) -> None:
             raise InputError("gates: something is missing")
 
     class Loud(WordNoise):

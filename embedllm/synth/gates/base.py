@@ -12,7 +12,7 @@ class PairGate(ABC):
     name = ""
     whole_file = False
 
-    def prepare(self) -> None:  # noqa: B027
+    def prepare(self, written: bool) -> None:  # noqa: B027
         """Most gates need nothing."""
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:

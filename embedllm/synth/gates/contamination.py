@@ -34,7 +34,7 @@ class Contamination:
         if self.run < 1:
             raise InputError(f"gates.contamination.run: {self.run} is not allowed; the lowest value is 1")
 
-    def prepare(self) -> None:
+    def prepare(self, written: bool) -> None:
         """Read the tasks."""
         if self._index is None:
             self._index = EvaluationIndex(evaluation_texts(self.tasks), self.near, self.run)
@@ -44,7 +44,7 @@ class Contamination:
         return [draft if draft.reason else self._judged(draft) for draft in drafts]
 
     def _judged(self, draft: Draft) -> Draft:
-        self.prepare()
+        self.prepare(draft.written)
         if not any(self._index and self._index.has(text) for text in (draft.anchor, draft.positive, *draft.negatives)):
             return draft
         return draft.refused(self.name) if self.drop else draft.scored(contaminated=1)

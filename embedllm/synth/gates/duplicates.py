@@ -24,7 +24,7 @@ class Duplicates:
         if not 0 < self.near <= 1:
             raise InputError(f"gates.duplicates.near: {self.near} is not above 0 and at most 1")
 
-    def prepare(self) -> None:
+    def prepare(self, written: bool) -> None:
         """Nothing is needed."""
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:

@@ -42,8 +42,10 @@ class Similarity:
         if not -1 <= self.low < self.high <= 1:
             raise InputError(f"gates.similarity: low={self.low} and high={self.high} are no band within -1 and 1")
 
-    def prepare(self) -> None:
-        """Find the model; its weights load with the first pair."""
+    def prepare(self, written: bool) -> None:
+        """Find the model if there will be pairs for it; its weights load with the first of them."""
+        if self.written_only and not written:
+            return
         from embedllm.backbone import load_config
         from embedllm.embedder import find_saved
 

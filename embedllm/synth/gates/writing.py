@@ -59,7 +59,7 @@ class Preamble:
     name = "preamble"
     whole_file = False
 
-    def prepare(self) -> None:
+    def prepare(self, written: bool) -> None:
         """Nothing is needed."""
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:
