@@ -28,7 +28,7 @@ class SynthConfig:
     """Read the first so many rows; null: all."""
     copies: int = 1
     """Drafts of each row."""
-    block: int = 128
+    block: int = 64
     """Rows that are done or lost together when the run is killed."""
     max_characters: int = 100_000
     """Longer texts are not used."""

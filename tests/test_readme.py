@@ -31,7 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Path:
     for name in ("cluster_stackoverflow20.csv", "pkg_debian_sections.csv"):
         (folder / name).write_text((folder / "my-labels.csv").read_text())
     (folder / "my-pairs.csv").write_text("sentence1,sentence2,score\na cat,a dog,1\na cat,the cat,4\nsky,car,0\n")
-    (folder / "my-texts.txt").write_text("one\ntwo\n")
+    (folder / "my-texts.txt").write_text(
+        "".join(f"Text {i} is about the {word} here.\n" for i in range(8) for word in words)
+    )
     pairs = [f"the {word} number {i},a {word} of {i} metres" for i in range(6) for word in words]
     (folder / "my-training.csv").write_text("anchor,positive\n" + "\n".join(pairs) + "\n")
     return folder
@@ -50,6 +52,8 @@ def test_command_runs(command: str, folder: Path) -> None:
     else:
         words = [sys.executable, "-m", "embedllm.cli", *words[1:]]
         words = [str(next(folder.glob(word))) if "*" in word else word for word in words]
+        if "synth" in words and "--inspect" not in words and "generator=" not in command:
+            words += ["generator.model=embedded:tiny", "mine.model=embedded:tiny", "gates=none"]
     environment = {**os.environ, "EMBEDLLM_DATA": str(folder), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     if any(name in command for name in NEEDS_HUB):

@@ -47,7 +47,7 @@ class SynthPlan:
     gates: Sequence[Gate]
     settings: Mapping[str, Any]
     seed: int = 0
-    block: int = 128
+    block: int = 64
     copies: int = 1
     max_characters: int = 100_000
 
