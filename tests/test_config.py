@@ -22,8 +22,11 @@ def check_all(plain: dict[str, Any]) -> None:
     check_targets(plain)
 
 
+OTHERS = ("hydra", "synth")
+"""Folders that hold no group of this program's."""
+
 OPTIONS = sorted(
-    f"{path.parent.name}={path.stem}" for path in config_dir().glob("*/*.yaml") if path.parent.name != "hydra"
+    f"{path.parent.name}={path.stem}" for path in config_dir().glob("*/*.yaml") if path.parent.name not in OTHERS
 )
 
 
