@@ -11,7 +11,6 @@ Legend: B rows, L tokens of the longest row after its prefix, P of the longest p
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from embedllm.synth.kv_cache import States, has_plain_cache, joined, prefix_states
+from embedllm.synth.sampling import Sampling
 
 
 class Request(NamedTuple):
@@ -40,37 +40,6 @@ class Answer(NamedTuple):
     """Tokens, without the one that ends the answer."""
     finished: bool
     """False: it was cut at the most tokens."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a token is drawn: from the ``top_k`` likeliest, and of these from the fewest that have ``top_p``.
-
-    Attributes:
-        temperature: divides the logits; 0 takes the likeliest token.
-        top_k: at least 1.
-        top_p: in (0, 1].
-    """
-
-    temperature: float = 0.7
-    top_k: int = 50
-    top_p: float = 0.9
-
-    def __call__(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Return a token for each row.
-
-        Args:
-            logits: (B, V).
-            uniform: (B,) draws in [0, 1).
-        """
-        if self.temperature == 0:
-            return logits.argmax(dim=1)
-        values, tokens = logits.float().topk(min(self.top_k, logits.size(1)), dim=1)  # (B, k), likeliest first
-        shares = (values / self.temperature).softmax(dim=1)
-        before = shares.cumsum(dim=1) - shares
-        shares = shares.masked_fill(before >= self.top_p, 0)
-        reached = shares.cumsum(dim=1) > uniform.unsqueeze(1) * shares.sum(dim=1, keepdim=True)
-        return tokens.gather(1, reached.int().argmax(dim=1, keepdim=True)).squeeze(1)
 
 
 class Decoding:

@@ -9,8 +9,8 @@ from embedllm.errors import InputError
 from embedllm.synth.chat import chat_messages
 from embedllm.synth.completions import Completions, Refused
 from embedllm.synth.draft import Draft, Item, Rows
-from embedllm.synth.llm import check_sampling, drawn_style
-from embedllm.synth.styles import check_styles
+from embedllm.synth.llm import check_sampling
+from embedllm.synth.styles import check_styles, drawn_style
 
 
 @dataclass

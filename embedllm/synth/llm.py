@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from embedllm.data.augment import draw_index
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft, Item, Rows
-from embedllm.synth.styles import STYLES, check_styles
+from embedllm.synth.styles import STYLES, check_styles, drawn_style
 
 if TYPE_CHECKING:  # settings are checked without torch
     from embedllm.synth.chat import Frame
@@ -88,8 +87,9 @@ class Llm:
         if self._decoding is not None:
             return
         from embedllm.synth.chat import base_frame, chat_frame, chat_template, line_ends
-        from embedllm.synth.decoding import Decoding, Sampling
+        from embedllm.synth.decoding import Decoding
         from embedllm.synth.language_model import load_language_model, stop_tokens
+        from embedllm.synth.sampling import Sampling
 
         model, self._tokenizer = load_language_model(self.model, self.dtype)
         template = None if self.chat is False else chat_template(self._tokenizer)
@@ -149,12 +149,6 @@ class Llm:
         longest = (STYLES[style].length or (0, _LONGEST_RATIO))[1]
         most = min(self.max_new_tokens, _SPARE + math.ceil(longest * len(text)))
         return Request(frame.prefix, (*text, *frame.suffix), most, item.rng(f"{self.name} tokens"))
-
-
-def drawn_style(item: Item, styles: Sequence[str]) -> str:
-    """Return the style of an item: drawn for its row, and for the next copy the next one of the list."""
-    first = draw_index(len(styles), Item(item.row, item.text, item.seed).rng("style"))
-    return styles[(first + item.copy) % len(styles)]
 
 
 def check_sampling(temperature: float, top_p: float) -> None:

@@ -1,8 +1,11 @@
 """What a language model is asked for: an instruction for chat models, a continuation for base decoders."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from embedllm.data.augment import draw_index
 from embedllm.errors import InputError, unknown
+from embedllm.synth.draft import Item
 
 
 @dataclass(frozen=True)
@@ -89,3 +92,9 @@ def check_styles(names: object, setting: str = "generator.styles") -> tuple[str,
         if name not in STYLES:
             raise InputError(unknown(f"{setting}.{name}", [f"{setting}.{known}" for known in STYLES]))
     return tuple(names)
+
+
+def drawn_style(item: Item, styles: Sequence[str]) -> str:
+    """Return the style of an item: drawn for its row, and for the next copy the next one of the list."""
+    first = draw_index(len(styles), Item(item.row, item.text, item.seed).rng("style"))
+    return styles[(first + item.copy) % len(styles)]

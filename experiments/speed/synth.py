@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from embedllm.synth.draft import Item
-from embedllm.synth.llm import Llm, drawn_style
+from embedllm.synth.llm import Llm
 from embedllm.synth.rows import read_rows
+from embedllm.synth.styles import drawn_style
 
 BATCH = 16
 

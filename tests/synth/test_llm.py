@@ -11,13 +11,14 @@ import torch
 
 from embedllm.errors import InputError
 from embedllm.synth.chat import ANSWERS, base_frame, chat_frame, chat_template, line_ends
-from embedllm.synth.decoding import Answer, Decoding, Request, Sampling
+from embedllm.synth.decoding import Answer, Decoding, Request
 from embedllm.synth.draft import Item
 from embedllm.synth.kv_cache import has_plain_cache
 from embedllm.synth.language_model import load_language_model, stop_tokens
-from embedllm.synth.llm import Llm, drawn_style
+from embedllm.synth.llm import Llm
 from embedllm.synth.rows import SourceRows
-from embedllm.synth.styles import STYLES
+from embedllm.synth.sampling import Sampling
+from embedllm.synth.styles import STYLES, drawn_style
 
 GREEDY = Sampling(temperature=0)
 Loaded = tuple[Any, Any]
