@@ -9,28 +9,18 @@ rounding of a matrix product does.
 Legend: B rows, L tokens of the longest row after its prefix, P of the longest prefix, V vocabulary.
 """
 
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
+from torch.nn.functional import pad
 
-from embedllm.synth.kv_cache import States, has_plain_cache, joined, prefix_states
+from embedllm.synth.kv_cache import States, has_plain_cache, merged, prefix_states
+from embedllm.synth.reading import Request, forward, read
 from embedllm.synth.sampling import Sampling
 
-
-class Request(NamedTuple):
-    """An answer to be written."""
-
-    prefix: tuple[int, ...]
-    """Tokens that other requests begin with too."""
-    ids: tuple[int, ...]
-    """Tokens that follow; at least one."""
-    most: int
-    """Tokens that the answer may have."""
-    rng: random.Random
+_PREFILL_ROWS = 16
+"""Rows whose prompts are read together: the longest of them decides the padding of these only."""
 
 
 class Answer(NamedTuple):
@@ -49,26 +39,24 @@ class Decoding:
         model: a causal language model in eval mode.
         stop: tokens that end an answer.
         sampling: how tokens are drawn.
-        pad: any token; it is never looked at.
         batch_rows: rows of one batch at most.
         batch_tokens: tokens that a batch has room for, prefixes and answers included.
     """
 
     def __init__(
-        self, model: Any, stop: Sequence[int], sampling: Sampling, *, pad: int, batch_rows: int, batch_tokens: int
+        self, model: Any, stop: Sequence[int], sampling: Sampling, *, batch_rows: int, batch_tokens: int
     ) -> None:
         self.model = model
         self.stop = frozenset(stop)
         self.sampling = sampling
-        self.pad = pad
         self.batch_rows, self.batch_tokens = batch_rows, batch_tokens
-        self._plain = has_plain_cache(model)
+        self.plain = has_plain_cache(model)
         self._prefixes: dict[tuple[int, ...], States] = {}
 
     @torch.inference_mode()
     def write(self, requests: Sequence[Request]) -> list[Answer]:
         """Return the answers in the order of their requests."""
-        if not self._plain:
+        if not self.plain:
             requests = [request._replace(prefix=(), ids=request.prefix + request.ids) for request in requests]
         answers: dict[int, Answer] = {}
         for batch in self._batches(requests):
@@ -106,47 +94,32 @@ class _Batch:
         self.finished = [False] * len(requests)
         self.rows = list(range(len(requests)))
         """Indices of the requests that the tensors still hold."""
-        longest = max(len(request.ids) for request in requests)
-        room = longest + max(request.most for request in requests)
-        shared = bool(requests[0].prefix)
-        self.cache = (
-            joined([decoding.states(request.prefix) for request in requests], room)
-            if shared
-            else DynamicCache(config=decoding.model.config)
-        )
-        prefixes = [_left_padded([1] * len(request.prefix), self.cache.get_seq_length(), 0) for request in requests]
-        device = decoding.model.device
-        ids = [_left_padded(request.ids, longest, decoding.pad) for request in requests]
-        real = [_left_padded([1] * len(request.ids), longest, 0) for request in requests]
-        self.ids = torch.tensor(ids, device=device)  # (B, L), later (B, 1)
-        self.mask = torch.tensor([p + r for p, r in zip(prefixes, real, strict=True)], device=device)  # (B, P + L)
+        room = max(request.most for request in requests)
+        size = _PREFILL_ROWS if decoding.plain else len(requests)
+        states = decoding.states if decoding.plain else None
+        parts = [read(decoding.model, requests[i : i + size], states) for i in range(0, len(requests), size)]
+        self.cache = merged([part.cache for part in parts], room) if decoding.plain else parts[0].cache
+        longest = max(part.mask.size(1) for part in parts)
+        self.mask = torch.cat([pad(part.mask, (longest - part.mask.size(1), 0)) for part in parts])  # (B, P + L)
+        self.logits = torch.cat([part.logits for part in parts])  # (B, V)
 
     def run(self) -> list[Answer]:
         """Return the answers."""
-        positions = (self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -self.ids.size(1) :]  # (B, L)
+        positions = self.mask.sum(dim=1, keepdim=True)  # (B, 1), of the next token
         while True:
-            tokens = self._step(positions)
+            uniform = torch.tensor([self.requests[row].rng.random() for row in self.rows], device=self.mask.device)
+            tokens = self.decoding.sampling(self.logits, uniform)  # (B,)
             active = [self._take(row, token) for row, token in zip(self.rows, tokens.tolist(), strict=True)]
             if not any(active):
                 return [Answer(*answer) for answer in zip(self.written, self.finished, strict=True)]
-            self.ids = tokens.unsqueeze(1)
+            if self.decoding.plain and sum(active) <= 0.85 * len(active):  # moving rows has a cost too
+                kept = torch.tensor([i for i, goes_on in enumerate(active) if goes_on], device=tokens.device)
+                self.rows = [self.rows[i] for i in kept.tolist()]
+                self.cache.batch_select_indices(kept)
+                tokens, positions, self.mask = tokens[kept], positions[kept], self.mask[kept]
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], dim=1)
-            positions = positions[:, -1:] + 1
-            if self.decoding._plain and sum(active) <= 0.85 * len(active):  # moving rows has a cost too
-                positions = self._keep(active, positions)
-
-    def _step(self, positions: Tensor) -> Tensor:
-        """Return the next token of each row, (B,)."""
-        logits = self.decoding.model(
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]  # (B, V)
-        uniform = [self.requests[row].rng.random() for row in self.rows]
-        return self.decoding.sampling(logits, torch.tensor(uniform, device=logits.device))
+            self.logits = forward(self.decoding.model, tokens.unsqueeze(1), self.mask, positions, self.cache)
+            positions = positions + 1
 
     def _take(self, row: int, token: int) -> bool:
         """Add a token to a row and return whether the row goes on."""
@@ -158,14 +131,3 @@ class _Batch:
             return False
         written.append(token)
         return len(written) < most
-
-    def _keep(self, active: Sequence[bool], positions: Tensor) -> Tensor:
-        kept = torch.tensor([i for i, goes_on in enumerate(active) if goes_on], device=self.ids.device)
-        self.rows = [self.rows[i] for i in kept.tolist()]
-        self.cache.batch_select_indices(kept)
-        self.ids, self.mask = self.ids[kept], self.mask[kept]
-        return positions[kept]
-
-
-def _left_padded(values: Sequence[int], length: int, filler: int) -> list[int]:
-    return [filler] * (length - len(values)) + list(values)

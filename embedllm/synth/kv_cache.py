@@ -81,6 +81,23 @@ def joined(prefixes: list[States], room: int) -> Cache:
     return cache
 
 
+def merged(caches: list[Cache], room: int) -> Cache:
+    """Return the cache of all rows of several batches, each padded on the left.
+
+    Args:
+        caches: of the batches.
+        room: tokens to come.
+    """
+    longest = max(cache.get_seq_length() for cache in caches)
+    whole = Cache(layers=[RoomyLayer(longest + room) for _ in caches[0].layers])
+    for index in range(len(caches[0].layers)):
+        used = [(cache.layers[index], cache.get_seq_length()) for cache in caches]
+        keys = torch.cat([_padded(layer.keys[:, :, :tokens], longest) for layer, tokens in used])
+        values = torch.cat([_padded(layer.values[:, :, :tokens], longest) for layer, tokens in used])
+        whole.update(keys, values, index)
+    return whole
+
+
 def _padded(states: Tensor, length: int) -> Tensor:
     missing = length - states.size(2)
     return torch.nn.functional.pad(states, (0, 0, missing, 0)) if missing else states

@@ -12,7 +12,8 @@ from embedllm.synth.styles import STYLES, check_styles, drawn_style
 
 if TYPE_CHECKING:  # settings are checked without torch
     from embedllm.synth.chat import Frame
-    from embedllm.synth.decoding import Decoding, Request
+    from embedllm.synth.decoding import Decoding
+    from embedllm.synth.reading import Request
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,6 @@ class Llm:
             model,
             sorted(stop),
             Sampling(self.temperature, self.top_k, self.top_p),
-            pad=min(stop),
             batch_rows=self.batch_rows or (64 if on_cpu else 512),
             batch_tokens=self.batch_tokens or (32_768 if on_cpu else 262_144),
         )
@@ -143,7 +143,7 @@ class Llm:
         return drafts
 
     def _request(self, item: Item, style: str, text: Sequence[int]) -> "Request":
-        from embedllm.synth.decoding import Request
+        from embedllm.synth.reading import Request
 
         frame = self._frames[style]
         longest = (STYLES[style].length or (0, _LONGEST_RATIO))[1]

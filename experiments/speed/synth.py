@@ -60,7 +60,7 @@ def plain_loop(generator: Llm, items: Sequence[Item]) -> int:
     for start in range(0, len(items), BATCH):
         rows = [prompt_ids(generator, tokenizer, item) for item in items[start : start + BATCH]]
         longest = max(map(len, rows))
-        ids = torch.tensor([[generator._decoding.pad] * (longest - len(row)) + row for row in rows])
+        ids = torch.tensor([[min(generator._decoding.stop)] * (longest - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
         with torch.inference_mode():
             found = model.generate(
@@ -72,7 +72,7 @@ def plain_loop(generator: Llm, items: Sequence[Item]) -> int:
                 top_p=generator.top_p,
                 max_new_tokens=generator.max_new_tokens,
                 eos_token_id=sorted(generator._decoding.stop),
-                pad_token_id=generator._decoding.pad,
+                pad_token_id=min(generator._decoding.stop),
             )
         written += len(tokenizer.batch_decode(found[:, longest:], skip_special_tokens=True))
     return written

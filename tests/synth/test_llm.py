@@ -11,11 +11,12 @@ import torch
 
 from embedllm.errors import InputError
 from embedllm.synth.chat import ANSWERS, base_frame, chat_frame, chat_template, line_ends
-from embedllm.synth.decoding import Answer, Decoding, Request
+from embedllm.synth.decoding import Answer, Decoding
 from embedllm.synth.draft import Item
 from embedllm.synth.kv_cache import has_plain_cache
 from embedllm.synth.language_model import load_language_model, stop_tokens
 from embedllm.synth.llm import Llm
+from embedllm.synth.reading import Request
 from embedllm.synth.rows import SourceRows
 from embedllm.synth.sampling import Sampling
 from embedllm.synth.styles import STYLES, drawn_style
@@ -40,7 +41,7 @@ def requests() -> list[Request]:
 
 
 def decoding(model: Any, sampling: Sampling = GREEDY, stop: Sequence[int] = (1,), rows: int = 6) -> Decoding:
-    return Decoding(model, stop, sampling, pad=1, batch_rows=rows, batch_tokens=10_000)
+    return Decoding(model, stop, sampling, batch_rows=rows, batch_tokens=10_000)
 
 
 def generate_alone(model: Any, request: Request, stop: Sequence[int]) -> Answer:
