@@ -24,7 +24,6 @@ _SECOND = -7723592293110705685
 _ROUND = 73244475  # 0x45D9F3B, an odd multiplier that spreads low bits into high ones
 
 
-
 class _Keys(NamedTuple):
     texts: Tensor
     """(B,) int64."""
