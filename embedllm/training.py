@@ -34,7 +34,7 @@ from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
-CPU_MICRO_BATCH_TOKENS = 512
+CPU_MICRO_BATCH_TOKENS = 768
 GPU_MICRO_BATCH_TOKENS = 16_384
 PRECISIONS = ("auto", "float32", "bfloat16")
 

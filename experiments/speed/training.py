@@ -80,7 +80,7 @@ def build(options: argparse.Namespace, folder: Path) -> dict[str, Step]:
         target_modules=MODULES,
     )
     embedder = make_embedder(options, adapter)
-    budget = options.micro_batch_tokens or (512 if embedder.device.type == "cpu" else 16_384)
+    budget = options.micro_batch_tokens or (768 if embedder.device.type == "cpu" else 16_384)
     plain = make_embedder(options, None)
     plain.save(folder / "model")
     export(folder / "model", folder / "export")
