@@ -365,7 +365,7 @@ class TestDtype:
     def test_slow_bfloat16_is_allowed_with_one_warning(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ):
-        monkeypatch.setattr(backbone, "has_fast_bfloat16", lambda: False)
+        monkeypatch.setattr(backbone, "trains_fast_in_bfloat16", lambda: False)
         with caplog.at_level(logging.WARNING):
             assert resolve_dtype("bfloat16") == torch.bfloat16
             assert resolve_dtype("float32") == torch.float32
@@ -380,3 +380,22 @@ def test_same_weights_load_again_through_transformers_alone(tiny_path: Path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_path)
     ids = torch.tensor([tokenizer("one text").input_ids])
     assert torch.equal(states(load(tiny_path), ids), states(AutoModel.from_pretrained(tiny_path).eval(), ids))
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "amd", "expected"),
+    [
+        (True, False, False, (True, True)),
+        (False, True, True, (False, True)),
+        (False, True, False, (False, False)),
+        (False, False, True, (False, False)),
+    ],
+)
+def test_which_cpus_are_fast_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, amd: bool, expected: tuple[bool, bool]
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(backbone, "_is_amd", lambda: amd)
+    assert (backbone.has_fast_bfloat16(), backbone.trains_fast_in_bfloat16()) == expected
