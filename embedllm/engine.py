@@ -109,7 +109,7 @@ class ContrastiveStep:
                 prefix = self._prefix(rows, key)
                 leaves = None if prefix is None else prefix.cut_off()
                 outputs = [self._embed(rows, batch, key, leaves) for batch in batches]
-            own = torch.cat(outputs).detach() if outputs else self._no_vectors()
+                own = torch.cat(outputs).detach() if outputs else self._no_vectors()
             vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
             with self.processes.together():
                 loss, gradients = self._loss(pool, vectors, every, scale)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from embedllm.datamodule import PairPools
 from embedllm.module import EmbedderModule
+from embedllm.start_line import negatives_per_anchor
 from embedllm.training import peak_memory_gb
 
 TIMED_STEPS = 2
@@ -12,7 +13,7 @@ TIMED_STEPS = 2
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take on this machine."""
+    """What a training will take on one device of this machine."""
 
     trainable: int
     parameters: int
@@ -26,7 +27,7 @@ class Estimate:
     def __str__(self) -> str:
         """Return the estimate in four lines."""
         share = 100 * self.trainable / self.parameters
-        pool = f"{self.negatives} negatives an anchor, {self.tokens_per_step:,.0f} tokens a step"
+        pool = f"up to {self.negatives} negatives an anchor, {self.tokens_per_step:,.0f} tokens a step"
         minutes = self.steps * self.seconds_per_step / 60
         optimizer = self.trainable * 8 / 1e9  # AdamW keeps two float32 values a weight
         return (
@@ -39,12 +40,13 @@ class Estimate:
 
 def estimate(module: EmbedderModule, pools: PairPools) -> Estimate:
     """Run a warm-up step and :data:`TIMED_STEPS` timed ones, without the optimizer."""
-    tokens, seconds = 0, 0.0
+    tokens, seconds, negatives = 0, 0.0, 0
     for number in range(TIMED_STEPS + 1):
         batch = pools[number % len(pools)]
         begin = time.perf_counter()
         reports = [module.step(pool, key=(0, number, i)) for i, pool in enumerate(batch.pools)]
         module.zero_grad()
+        negatives = max(negatives, *(negatives_per_anchor(module.step.loss, pool) for pool in batch.pools))
         if number > 0:
             seconds += time.perf_counter() - begin
             tokens += sum(report.tokens for report in reports)
@@ -52,7 +54,7 @@ def estimate(module: EmbedderModule, pools: PairPools) -> Estimate:
     return Estimate(
         trainable=sum(parameter.numel() for parameter in module.trainable().values()),
         parameters=sum(parameter.numel() for parameter in parameters),
-        negatives=pools.batch_size - 1,
+        negatives=negatives,
         tokens_per_step=tokens / TIMED_STEPS,
         seconds_per_step=seconds / TIMED_STEPS,
         steps=len(pools),

@@ -67,7 +67,7 @@ def follow(config: Config, plain: dict[str, Any], folder: RunFolder) -> None:
         return
     check_targets(plain)
     parts = plan_embedder(config)
-    check_training(config)
+    check_training(config, parts)
     table = build_table(config)
 
     import torch

@@ -65,8 +65,8 @@ def dry_run(config: Config) -> str:
     """Return what the training of a run will take; nothing is written."""
     if config.trainer.max_steps == 0:
         raise InputError("dry_run: true, but trainer.max_steps is 0, so there is nothing to estimate")
-    check_training(config)
     parts = plan_embedder(config)
+    check_training(config, parts)
     if config.export:
         _check_export(parts)
     table = build_table(config)
@@ -100,8 +100,8 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
     parts = plan_embedder(config) if result is None else None
     if config.export:
         _check_export(parts or folder.path)
-    if config.trainer.max_steps > 0 and result is None:
-        check_training(config)
+    if config.trainer.max_steps > 0 and parts is not None:
+        check_training(config, parts)
         table = build_table(config)
         check_development(config)
         _check_checkpoint(folder)

@@ -207,21 +207,28 @@ def build_plan(config: Config) -> "TrainingPlan":
     return TrainingPlan(**settings, seed=config.seed)
 
 
-def check_training(config: Config) -> None:
+def check_training(config: Config, parts: "Blueprint") -> None:
     """Build what a training needs besides the model, so that what is wrong with it shows before weights load.
+
+    Args:
+        config: of the run.
+        parts: of the model.
 
     Raises:
         InputError: naming the setting.
     """
     import torch
 
+    from embedllm.losses import Matryoshka
     from embedllm.training import check_plan
 
     check_plan(build_plan(config))
     _check_devices(config.trainer.devices)
     _check_compile(config)
     build_augment(config)
-    _build("loss", config.loss)
+    for loss in _build("loss", config.loss).modules():
+        if isinstance(loss, Matryoshka):
+            loss.check_width(parts.head.output_size)
     optimizer = _build("optimizer", config.optimizer, [torch.nn.Parameter(torch.zeros(1))])
     if any(group["lr"] <= 0 for group in optimizer.param_groups):
         raise InputError(f"optimizer.lr: {config.optimizer.get('lr')!r} trains nothing; use a number above 0")

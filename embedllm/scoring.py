@@ -1,5 +1,6 @@
 """Scores of runs: which a result holds already, how the others are made, and how sure a difference is."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,8 @@ from embedllm.runs import RunFolder
 if TYPE_CHECKING:  # a finished run is recognised without torch
     from embedllm.eval.encoder import ProgressEncoder
     from embedllm.eval.paired import AnyEvidence
+
+log = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 OnResult = Callable[[str, Entry, "AnyEvidence | None"], None]
@@ -58,7 +61,8 @@ def typed(name: str, documents: Mapping[str, Any]) -> str:
 def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) -> dict[str, Entry]:
     """Return the scores of a run, a saved model or a bare decoder; those of a run are added to its result.
 
-    Each is added as soon as it is known; what a run holds already, of the same documents, is not scored again.
+    Each is added as soon as it is known; what a run holds already, of the same documents, is not scored again. A score
+    that it holds of other documents of the task stays: the new one is returned and not kept.
     """
     from embedllm.embedder import Embedder
 
@@ -72,6 +76,9 @@ def score_run(model: str, specs: Sequence[TaskSpec], max_documents: int | None) 
     def keep(name: str, entry: Entry, evidence: "AnyEvidence | None") -> None:
         scores[name] = {**entry, "before": None, "gain": None}
         if result is None or "error" in entry:
+            return
+        if "main_score" in known.get(name, {}):
+            log.warning("%s has a score of its own on other documents of %s, so this one is not kept", model, name)
             return
         if evidence is not None:
             evidence.save(folder.evidence("after", name))

@@ -1,6 +1,9 @@
 """What a training is, in one line."""
 
+from torch import nn
+
 from embedllm.datamodule import StepBatch
+from embedllm.engine import Pool
 from embedllm.memory import expected_bytes
 from embedllm.module import EmbedderModule
 
@@ -13,8 +16,7 @@ def start_line(module: EmbedderModule, batch: StepBatch) -> str:
         batch: the first one; others differ in tokens.
     """
     step, pool = module.step, batch.pools[0]
-    pairs, hard = len(pool.anchors), len(pool.negatives)
-    count = getattr(step.loss, "negatives_per_anchor", lambda pairs, hard: pairs - 1 + hard)(pairs, hard)
+    pairs, count = len(pool.anchors), negatives_per_anchor(step.loss, pool)
     pools = [[*pool.anchors, *pool.positives, *pool.negatives] for pool in batch.pools]
     cuts = step.cuts(pools[0])
     longest = [max(len(pools[0][i]) for i in micro_batch) for micro_batch in cuts[0]]
@@ -28,6 +30,13 @@ def start_line(module: EmbedderModule, batch: StepBatch) -> str:
         f"{tokens:,} tokens a step, {trained:,} parameters trained ({100 * share:.1f} %), "
         f"about {expected_bytes(step, cuts[0], longest) / 1e9:.1f} GB for model and training"
     )
+
+
+def negatives_per_anchor(loss: nn.Module, pool: Pool) -> int:
+    """Return how many vectors a positive is ranked against at most; a loss may say so itself."""
+    pairs, hard = len(pool.anchors), len(pool.negatives)
+    count: int = getattr(loss, "negatives_per_anchor", lambda pairs, hard: pairs - 1 + hard)(pairs, hard)
+    return count
 
 
 def _some(count: int, noun: str, ending: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import random
 import warnings
 from collections import Counter
@@ -253,12 +254,14 @@ def _select(module: EmbedderModule, dev: Development) -> dict[str, Any]:
     if dev.average and len(best) > 1:
         _put(module, dev.selection.averaged())
         entries = dev.score(module.embedder.eval())
-        averaged = sum(entry["main_score"] for entry in entries.values()) / len(entries)
+        averaged = sum(entry.get("main_score", -math.inf) for entry in entries.values()) / len(entries)
         if averaged > score:
             steps, score = sorted(best), averaged
         else:
             _put(module, dev.selection.weights(best[0]))
     log.info("weights of step %s, %.2f on the development tasks", " + ".join(map(str, steps)), score)
+    if score <= curve.get(0, -math.inf):
+        log.warning("no weights of the training are better on the development tasks than none: %.2f before", curve[0])
     return {**chosen, "steps": steps, "score": score}
 
 

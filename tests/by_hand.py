@@ -79,9 +79,7 @@ def _one_width(units: Sequence[Tensor], pool: Pool, formula: Formula) -> Tensor:
         """Whether pair j is a negative of pair i."""
         if i == j or (labels and labels[i] == labels[j]):
             return False
-        return not texts or not (
-            texts[i] == texts[j] or texts[count + j] == texts[i] or texts[count + j] == texts[count + i]
-        )
+        return not texts or not {texts[i], texts[count + i]} & {texts[j], texts[count + j]}
 
     rows = []
     for i in pairs:

@@ -97,6 +97,21 @@ def test_evaluate_names_the_versions_that_made_the_scores_and_not_the_one_that_i
     assert capsys.readouterr().out.splitlines()[-1] == "tasks: custom (2 tasks, mteb 1.8 and 1.9)"
 
 
+def test_a_score_on_other_documents_takes_no_place_of_a_runs_own(
+    run_folder: Path, sts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["evaluate", str(run_folder), "--tasks", str(sts)]) == 0
+    kept = [(run_folder / name).read_bytes() for name in ("result.json", "evidence/after/pairs.npz")]
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / sts.name
+    other.write_text(sts.read_text() + "red,sea,5\n")
+    for more in ([str(other)], [str(sts), "--max-documents", "20"]):
+        assert main(["evaluate", str(run_folder), "--tasks", *more]) == 0
+        assert "has a score of its own on other documents of pairs" in caplog.text
+        caplog.clear()
+    assert [(run_folder / name).read_bytes() for name in ("result.json", "evidence/after/pairs.npz")] == kept
+
+
 @pytest.mark.parametrize("kept", ["digests", "paths"])
 def test_a_run_is_not_scored_on_what_picked_its_weights(
     run_folder: Path, sts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: str

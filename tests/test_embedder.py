@@ -11,7 +11,7 @@ import yaml
 
 from embedllm import Embedder, ModelSpec
 from embedllm.config import config_dir
-from embedllm.embedder import MANIFEST, length_sorted
+from embedllm.embedder import MANIFEST, PADDING, length_sorted
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling, PoolingHead
 from embedllm.targets import locate
 
@@ -211,3 +211,17 @@ def test_the_real_model_tells_topics_apart(smollm2_path: Path) -> None:
     model = Embedder.from_pretrained(str(smollm2_path), template=CLUSTER, head=LastTokenPooling)
     car, truck, soup = model.encode(["a man is driving a car", "the truck stopped on the road", "boil the soup slowly"])
     assert car @ truck > car @ soup
+
+
+@pytest.mark.parametrize("shared", [0, 4])
+def test_batches_hold_each_row_once_within_the_budget_and_with_little_padding(shared: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = [[0] * int(size) for size in np.exp(rng.uniform(np.log(10), np.log(500), 400))]
+    batches = list(length_sorted(rows, 1_000, shared))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(rows)))
+    sizes = [[len(rows[i]) - shared for i in batch] for batch in batches]
+    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1_000 for batch in sizes)
+    padded = sum(len(batch) * batch[0] for batch in sizes)
+    assert all(len(batch) * batch[0] - sum(batch) <= max(PADDING, 0.1 * len(batch) * batch[0]) for batch in sizes)
+    assert sum(map(sum, sizes)) / padded > 0.9
+    assert len(batches) < 1.3 * padded / 1_000 + 20

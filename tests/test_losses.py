@@ -127,7 +127,7 @@ def test_zero_vectors_stay_finite():
     assert anchors.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("temperature", [0, -0.1, math.nan, math.inf])
+@pytest.mark.parametrize("temperature", [0, -0.1, 1e-30, math.nan, math.inf])
 def test_temperature_must_be_positive(temperature):
     with pytest.raises(InputError, match=r"^loss\.temperature: "):
         InfoNCE(temperature)
@@ -160,8 +160,7 @@ def test_equal_texts_are_no_negatives(symmetric):
     a, p, n = unit(anchors), unit(positives), unit(negatives)
 
     def differ(i, j):
-        same = texts[0][i] == texts[0][j] or texts[1][j] in (texts[0][i], texts[1][i])
-        return i == j or not same
+        return i == j or not {texts[0][i], texts[1][i]} & {texts[0][j], texts[1][j]}
 
     forward, back = [], []
     for i in range(5):
@@ -280,6 +279,19 @@ def test_a_learned_temperature_moves_and_stays_in_its_bounds():
         optimizer.step()
     assert 0.05 < loss.temperature().item() <= 1.0
     assert loss(*batch) < first
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_text_that_is_the_anchor_of_one_pair_and_the_positive_of_another_is_no_negative(reverse):
+    anchors, positives = vectors(2), vectors(2, seed=1)
+    anchors[1] = positives[0]
+    texts = torch.tensor([0, 1, 1, 2])  # a b, b c
+    assert float(AllPairsInfoNCE(0.3, reverse)(anchors, positives, texts=texts)) == pytest.approx(0.0, abs=1e-7)
+    assert float(AllPairsInfoNCE(0.3, reverse)(anchors, positives)) > 0.1
+
+
+def test_matryoshka_counts_the_negatives_of_its_loss():
+    assert Matryoshka(AllPairsInfoNCE(), [2]).negatives_per_anchor(8, 3) == AllPairsInfoNCE().negatives_per_anchor(8, 3)
 
 
 def test_matryoshka_is_the_mean_over_its_widths():

@@ -73,7 +73,7 @@ class InfoNCE(nn.Module):
             negatives: (..., D) hard negatives, as (B, K, D) or flat (M, D). Every anchor is ranked against all of
                 them; the positives' direction does not see them.
             texts: (2N + M,) integers, equal for equal texts: of the anchors of the pool, its positives and the hard
-                negatives. A text is no negative of itself, nor is anything that another row calls its positive.
+                negatives. Pairs that share a text are no negatives of each other.
 
         Raises:
             ValueError: if the shapes do not fit together.

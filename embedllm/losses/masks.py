@@ -28,7 +28,8 @@ def same_text(texts: Tensor, own: Tensor, pool: int) -> Tensor:
     """
     anchors, positives = texts[:pool], texts[pool : 2 * pool]
     anchor, positive = anchors[own].unsqueeze(1), positives[own].unsqueeze(1)  # (B, 1)
-    return _others((positives == positive) | (positives == anchor) | (anchors == anchor), own)
+    shared = (positives == positive) | (positives == anchor) | (anchors == positive) | (anchors == anchor)
+    return _others(shared, own)
 
 
 def own_texts(texts: Tensor, own: Tensor, pool: int) -> Tensor:

@@ -29,14 +29,23 @@ class Matryoshka(nn.Module):
         if len(self.weights) != len(self.widths) or min(self.weights) < 0 or sum(self.weights) <= 0:
             raise InputError(f"loss.weights: {self.weights!r} is not one positive number for each of {self.widths!r}")
 
+    def negatives_per_anchor(self, pairs: int, hard: int) -> int:
+        """Return what the loss returns; see :meth:`embedllm.losses.infonce.InfoNCE.negatives_per_anchor`."""
+        count: int = self.loss.negatives_per_anchor(pairs, hard)  # type: ignore[operator]
+        return count
+
+    def check_width(self, size: int) -> None:
+        """Raise an InputError if vectors of ``size`` entries have no first ``widths`` ones."""
+        if max(self.widths) > size:
+            raise InputError(f"loss.widths: {max(self.widths)} is more than the {size} of a vector")
+
     def forward(self, anchors: Tensor, positives: Tensor, *, negatives: Tensor | None = None, **more: Any) -> Tensor:
         """Return the mean loss, a scalar; arguments as of the loss.
 
         Raises:
             InputError: a width is larger than that of the vectors.
         """
-        if max(self.widths) > anchors.size(-1):
-            raise InputError(f"loss.widths: {max(self.widths)} is more than the {anchors.size(-1)} of a vector")
+        self.check_width(anchors.size(-1))
         losses = [
             self.loss(
                 anchors[..., :width],

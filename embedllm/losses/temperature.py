@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from embedllm.errors import InputError
 
+SMALLEST = 1e-4
 LOWEST, HIGHEST = 0.005, 1.0
 """What a learned temperature is kept between; CLIP (Radford et al., 2021) stops at 0.01."""
 
@@ -26,6 +27,8 @@ class Temperature(nn.Module):
         super().__init__()
         if not 0 < start < math.inf:
             raise InputError(f"loss.temperature: {start!r} is not a positive number")
+        if start < SMALLEST:
+            raise InputError(f"loss.temperature: {start!r} is too small for float32; the lowest value is {SMALLEST}")
         if learned and not LOWEST <= start <= HIGHEST:
             raise InputError(f"loss.temperature: {start!r} cannot be learned; it must be from {LOWEST} to {HIGHEST}")
         self.start = start

@@ -123,10 +123,12 @@ def _hindrance(task: str, entries: Sequence[Entries], evidence: Sequence[AnyEvid
         if "main_score" not in side[task]:
             return f"{name} has no score ({side[task].get('error', 'unknown')})"
     (a, b), (first, second) = (side[task] for side in entries), evidence
-    same = all(a.get(key) == b.get(key) for key in ("of", "metric"))
-    if same and (first is None or second is None or comparable(first, second)):
-        return None
-    return "A and B were scored on other documents"
+    sources = [{**entry.get("of", {}), "max_documents": None} for entry in (a, b)]
+    if a.get("metric") != b.get("metric") or sources[0] != sources[1]:
+        return "A and B were scored on other documents"
+    if first is not None and second is not None:  # two sizes of sample may be the same documents
+        return None if comparable(first, second) else "A and B were scored on other documents"
+    return None if a.get("of") == b.get("of") else "A and B were scored on other documents"
 
 
 def _described(tasks: Sequence[str], entries: Sequence[Entries]) -> Iterator[str]:

@@ -30,8 +30,9 @@ def draw_map(folder: RunFolder, task: str, entry: Mapping[str, Any], path: Path)
     from matplotlib.figure import Figure
 
     stages = {stage: load_evidence(folder.evidence(stage, task)) for stage in ("before", "after")}
-    panels = [(stage, evidence) for stage, evidence in stages.items() if isinstance(evidence, Evidence)]
     scores = {"before": entry.get("before"), "after": entry["main_score"]}
+    known = {stage: evidence for stage, evidence in stages.items() if scores[stage] is not None}
+    panels = [(stage, evidence) for stage, evidence in known.items() if isinstance(evidence, Evidence)]
     figure = Figure(figsize=(5.2 * len(panels), 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]

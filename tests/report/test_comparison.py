@@ -365,3 +365,15 @@ def test_runs_without_tasks_have_nothing_to_compare(finished) -> None:
     assert compare(folder, folder) == Comparison((), None, None, {})
     with pytest.raises(InputError):
         compare(folder, RunFolder(folder.path / "nowhere"))
+
+
+def test_two_sizes_of_sample_that_are_the_same_documents_compare(finished) -> None:
+    one, other = accuracy(0.5, 1, 10), accuracy(0.8, 2, 10)
+    a, b = finished("a", {"t": one}), finished("b", {"t": other})
+    result = b.read_result()
+    result["tasks"]["t"]["of"] = {**OF, "max_documents": 1024}
+    b.write_result(result)
+    assert only(compare(a, b)).verdict == BETTER
+    result["tasks"]["t"]["of"] = {**OF, "sha256": "1" * 16}  # the same texts with other labels, say
+    b.write_result(result)
+    assert compare(a, b).left_out == {"t": "A and B were scored on other documents"}

@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from embedllm.cli import main
 from embedllm.eval.evidence import gather
-from embedllm.report.maps import flat
+from embedllm.report.maps import draw_map, flat
 from embedllm.runs import RunFolder
 
 
@@ -86,3 +86,9 @@ def test_what_is_wrong_is_one_sentence(
 ) -> None:
     assert main(["map", *[str(run.path) if word == "RUN" else word for word in arguments]]) == 2
     assert capsys.readouterr().err.strip() == sentence
+
+
+def test_a_stage_whose_score_is_not_known_is_left_out(run: RunFolder, tmp_path: Path) -> None:
+    entry = {**run.read_result()["tasks"]["blobs"], "before": None, "gain": None}
+    draw_map(run, "blobs", entry, tmp_path / "one.png")
+    assert (tmp_path / "one.png").exists()
