@@ -22,7 +22,7 @@ def main() -> None:
     """Write ``training.png`` out of ``training.jsonl``."""
     rows = [json.loads(line) for line in (HERE / "training.jsonl").read_text(encoding="utf-8").splitlines()]
     settings = list(dict.fromkeys((row["texts"], row["pool"]) for row in rows))
-    figure, axes = plt.subplots(1, len(settings), figsize=(4.2 * len(settings), 3.0), layout="constrained")
+    figure, axes = plt.subplots(1, len(settings), figsize=(2.8 + 4.2 * len(settings), 3.0), layout="constrained")
     for axis, (texts, pool) in zip(axes if len(settings) > 1 else [axes], settings, strict=True):
         shown = {row["side"]: row for row in rows if (row["texts"], row["pool"]) == (texts, pool)}
         sides = [side for side in NAMES if side in shown]
@@ -31,7 +31,9 @@ def main() -> None:
         axis.bar_label(bars, [f"{value:.1f}" for value in values], padding=3)
         limit = shown["embedllm"]["pairs_per_second"] / shown["embedllm"]["utilisation"]
         axis.axvline(limit, color="black", linestyle="--", linewidth=1)
-        axis.text(limit, len(sides) - 0.45, f"limit {limit:.1f}", ha="right", va="top", fontsize=8)
+        axis.text(
+            0.98 * limit, len(sides) - 1, f"peak of the\nhardware: {limit:.1f}", ha="right", va="center", fontsize=9
+        )
         axis.set_yticks(
             range(len(sides)), [NAMES[side] for side in sides] if axis is figure.axes[0] else [""] * len(sides)
         )
