@@ -10,6 +10,7 @@ from embedllm.config import Config
 from embedllm.development import check_development, check_overlap
 from embedllm.errors import InputError
 from embedllm.eval.specs import TaskSpec
+from embedllm.eval.suites import load_suite
 from embedllm.fine_tune import fine_tune
 from embedllm.recipe import (
     build_augment,
@@ -95,6 +96,7 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
         if "_target_" not in getattr(config, group):
             raise InputError(f"{group}: nothing is chosen; choose one of conf/{group}")
     check_targets(plain)
+    _check_suite(config, choices)
     result = folder.read_result()
     table = None
     parts = plan_embedder(config) if result is None else None
@@ -134,6 +136,13 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
     if config.export:
         _export(folder)
     return _asked(result, config)
+
+
+def _check_suite(config: Config, choices: Mapping[str, str]) -> None:
+    """Warn if other tasks were typed than those of the suite that was chosen."""
+    name = choices.get("suite")
+    if name is not None and sorted(load_suite(name).tasks) != sorted(config.eval.tasks):
+        log.warning("suite: %s was chosen, but eval.tasks names other tasks, and those count", name)
 
 
 def _asked(result: Settings, config: Config) -> Settings:

@@ -514,3 +514,9 @@ def test_loggers_come_on_top_of_metrics(
     if "tensorboard" in logger:
         (events,) = (folder / "tensorboard").glob("events.*")
         assert b"eval/animals" in events.read_bytes()
+
+
+def test_tasks_that_replace_those_of_a_suite_are_told(run: Callable[..., tuple[int, str]], labelled: Path) -> None:
+    code, printed = run("suite=quick", "prompt=none")
+    assert code == 0
+    assert "suite: quick was chosen, but eval.tasks names other tasks, and those count" in printed

@@ -69,7 +69,26 @@ def load_hub_task(task: Any, max_documents: int | None, *, online: bool, mirror:
             task.load_data()
     if max_documents is not None:
         _limit(task, max_documents)
+    _check_size(task)
     return task
+
+
+def _check_size(task: Any) -> None:
+    """Warn of a clustering of which mteb draws fewer documents than there are labels, as of a small mirror."""
+    from mteb.abstasks import AbsTaskClustering
+
+    if not isinstance(task, AbsTaskClustering):
+        return
+    for rows in (splits_of(task, subset)[split] for subset in task.hf_subsets for split in task.eval_splits):
+        labels = {str(label[0] if isinstance(label, list) else label) for label in rows[task.label_column_name]}
+        if (drawn := _documents(task, rows)) < len(labels):
+            logger.warning(
+                "%s: of %d documents mteb draws %d, fewer than the %d labels, so its score says nothing",
+                task.metadata.name,
+                len(rows),
+                drawn,
+                len(labels),
+            )
 
 
 def _limit(task: Any, max_documents: int) -> None:

@@ -122,3 +122,12 @@ def test_a_task_whose_rows_depend_on_each_other_is_left_whole_with_a_warning(cap
         task = load_hub_task(make_task(AbsTaskClusteringLegacy, "Clustering", columns), 2, online=True)
     assert len(task.dataset["test"]) == 9
     assert "eval.max_documents: Local is scored whole" in caplog.text
+
+
+def test_a_clustering_of_fewer_documents_than_labels_is_warned_of(caplog: pytest.LogCaptureFixture):
+    load_hub_task(clustering(), None, online=True)  # 4 of 100 documents, 3 labels
+    assert not caplog.records
+    load_hub_task(clustering(max_fraction_of_documents_to_embed=0.02), None, online=True)
+    assert caplog.messages == [
+        "Local: of 100 documents mteb draws 2, fewer than the 3 labels, so its score says nothing"
+    ]
