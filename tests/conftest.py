@@ -65,6 +65,15 @@ def make_decoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture
+def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten runs of k-means on 256 drawn documents instead of 16,384, and 3 halves instead of 50."""
+    from mteb.abstasks import AbsTaskClustering
+
+    monkeypatch.setattr(AbsTaskClustering, "max_documents_per_cluster", 256)
+    monkeypatch.setattr("embedllm.eval.halves.HALVES", 3)
+
+
+@pytest.fixture
 def labelled(tmp_path: Path) -> Path:
     """A clustering file of three classes."""
     path = tmp_path / "animals.csv"

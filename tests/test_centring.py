@@ -20,6 +20,8 @@ from embedllm.errors import InputError
 from embedllm.export import export
 from embedllm.pooling import ConcatPooling, LastTokenPooling, MeanPooling
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 TEXTS = ["a man is driving a car", "x", "", "The bank raised its interest rate. " * 30]
 
 

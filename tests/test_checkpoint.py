@@ -12,6 +12,8 @@ import torch
 from embedllm.checkpoint import WholeCheckpointIO, read_checkpoint
 from embedllm.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 
 def content(value: float = 1.0) -> dict[str, Any]:
     moments = {"state": {0: {"exp_avg": torch.full((2,), value)}}, "param_groups": [{"lr": 0.1}]}

@@ -40,16 +40,9 @@ WORDS = [
     "far",
     "near",
 ]
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 Evaluate = Callable[..., tuple[int, list[list[str]], str, str]]
-
-
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten runs of k-means on 16,384 drawn documents, and 50 halves: too slow here."""
-    from mteb.abstasks import AbsTaskClustering
-
-    monkeypatch.setattr(AbsTaskClustering, "max_documents_per_cluster", 128)
-    monkeypatch.setattr("embedllm.eval.halves.HALVES", 3)
 
 
 @pytest.fixture

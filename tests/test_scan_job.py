@@ -17,6 +17,8 @@ from embedllm import Embedder
 from embedllm.pooling import LastTokenPooling
 from embedllm.scan.cells import depths
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 Run = Callable[..., tuple[int, str]]
 
 SCAN = ("scan.poolings=[mean,last,eos]", "scan.every=1")

@@ -20,6 +20,8 @@ from embedllm.runs import RunFolder, run_id
 from embedllm.selection import Selection, average
 from embedllm.train import main
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 Run = Callable[..., int]
 
 
@@ -88,7 +90,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
     def start(runs: str, *more: str, dev: bool = True) -> int:
         settings = ["model=tiny", "prompt=cluster", "pooling=last", "adapter.r=4", "optimizer.lr=5e-3"]
-        settings += ["trainer.max_steps=8", "trainer.batch_size=8", "trainer.warmup=2", "eval.max_documents=null"]
+        settings += [
+            "trainer.max_steps=8",
+            "trainer.batch_size=8",
+            "trainer.warmup=2",
+            "eval.max_documents=null",
+            "eval.intrinsic=false",
+        ]
         settings += [f"eval.tasks=[{tmp_path / 'labels.csv'}]", f"runs_dir={tmp_path / runs}"]
         settings += [f"eval.dev=[{tmp_path / 'dev.csv'}]", "trainer.eval_every=2"] if dev else []
         monkeypatch.setattr(sys, "argv", ["train.py", *settings, *more])

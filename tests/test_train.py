@@ -19,6 +19,8 @@ from embedllm import job, recipe, scan_job, train
 from embedllm.runs import RunFolder
 from embedllm.train import main
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 ROOT = Path(__file__).parents[1]
 TASKS = "eval.tasks=[{}]"
 ZERO_SHOT = ["trainer.max_steps=0"]

@@ -22,6 +22,8 @@ from embedllm.eval.evidence import Evidence
 from embedllm.eval.paired import differences
 from embedllm.train import main
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 ROOT = Path(__file__).parents[1]
 STEPS = 8
 
@@ -46,6 +48,7 @@ def settings(tmp_path: Path) -> list[str]:
         "trainer.micro_batch_tokens=600",
         f"eval.tasks=[{labels}]",
         "eval.max_documents=null",
+        "eval.intrinsic=false",
     ]
 
 

@@ -19,16 +19,9 @@ from embedllm.eval.score import TaskScore, score_tasks
 from embedllm.eval.specs import parse_specs
 from embedllm.eval.stored import digests
 
+pytestmark = pytest.mark.usefixtures("quick_scores")
+
 Encoder = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def small_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten runs of k-means on 16,384 drawn documents, and 50 halves: too slow here."""
-    from mteb.abstasks import AbsTaskClustering
-
-    monkeypatch.setattr(AbsTaskClustering, "max_documents_per_cluster", 256)
-    monkeypatch.setattr("embedllm.eval.halves.HALVES", 3)
 
 
 @pytest.fixture
