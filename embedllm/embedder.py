@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from embedllm.adapter import AdapterSpec, attach_adapter
 from embedllm.backbone import load_config
+from embedllm.batches import length_sorted
 from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.centring import Centring, reference_texts
 from embedllm.decoder import blocks
@@ -40,12 +41,7 @@ __all__ = [
     "build_head",
     "describe_head",
     "find_saved",
-    "length_sorted",
 ]
-
-
-PADDING = 64
-"""Tokens of padding that cost less than another forward pass."""
 
 
 class TokenBatch(NamedTuple):
@@ -326,24 +322,3 @@ class Embedder(nn.Module):
         spec = ModelSpec(str(path))
         positions = getattr(load_config(spec.name).get_text_config(decoder=True), "max_position_embeddings", None)
         return cls.from_pretrained(replace(spec, max_length=min(spec.max_length, positions or spec.max_length)))
-
-
-def length_sorted(rows: Sequence[Sequence[int]], budget: int, shared: int = 0) -> Iterator[list[int]]:
-    """Cut the indices of ``rows``, longest first, into batches of at most ``budget`` tokens, padding included.
-
-    A row longer than the budget makes a batch of its own. The first ``shared`` tokens of each do not count. A batch
-    ends before padding takes a tenth of it, or :data:`PADDING` tokens if those are more: rows that are packed without
-    padding would save no more than that.
-    """
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    sizes = [max(1, len(rows[i]) - shared) for i in order]
-    start = 0
-    while start < len(order):
-        end, real = start + 1, sizes[start]
-        while end < len(order):
-            whole, real = (end - start + 1) * sizes[start], real + sizes[end]
-            if whole > budget or whole - real > max(PADDING, 0.1 * whole):
-                break
-            end += 1
-        yield order[start:end]
-        start = end

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
-from embedllm.embedder import Embedder, length_sorted
+from embedllm.batches import length_sorted
+from embedllm.embedder import Embedder
 from embedllm.errors import InputError
 from embedllm.fused_norm import fuse_norms
 from embedllm.low_precision import lowered
@@ -108,13 +109,14 @@ class ContrastiveStep:
             with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
                 prefix = self._prefix(rows, key)
                 leaves = None if prefix is None else prefix.cut_off()
-                outputs = [self._embed(rows, batch, key, leaves) for batch in batches]
+                apart = self.embedder.common_tokens(rows) if prefix is None else 0
+                outputs = [self._embed(rows, batch, key, leaves, apart) for batch in batches]
                 own = torch.cat(outputs).detach() if outputs else self._no_vectors()
             vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
             with self.processes.together():
                 loss, gradients = self._loss(pool, vectors, every, scale)
                 for i, batch in enumerate(batches):
-                    output = self._embed(rows, batch, key, leaves) if self.grad_cache else outputs[i]
+                    output = self._embed(rows, batch, key, leaves, apart) if self.grad_cache else outputs[i]
                     torch.autograd.backward(output, gradients[batch])
                     outputs[i] = output.detach()  # frees the graph
                 if prefix is not None and leaves is not None:
@@ -181,9 +183,10 @@ class ContrastiveStep:
         with torch.enable_grad(), self._drawing([_PREFIX], key):
             return self.embedder.read_prefix(rows[0][:shared])
 
-    def _embed(self, rows: Rows, batch: Sequence[int], key: Sequence[int], prefix: Prefix | None) -> Tensor:
-        """Return the vectors of one micro-batch, (len(batch), D)."""
-        apart = self.embedder.common_tokens(rows) if prefix is None else 0
+    def _embed(
+        self, rows: Rows, batch: Sequence[int], key: Sequence[int], prefix: Prefix | None, apart: int = 0
+    ) -> Tensor:
+        """Return the vectors of one micro-batch, (len(batch), D); for ``apart`` see :meth:`_drawing`."""
         with self._drawing(batch, key, apart):
             vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]), prefix)
         return vectors

@@ -27,8 +27,8 @@ def bytes_per_token(step: ContrastiveStep) -> float:
 
 def fitting_tokens(step: ContrastiveStep, free: float, highest: int) -> int:
     """Return the largest power of two, up to ``highest``, of tokens whose graph fits into ``free`` bytes."""
-    tokens = highest
-    while tokens > 1 and tokens * bytes_per_token(step) * SPARE > free:
+    tokens, each = highest, bytes_per_token(step) * SPARE
+    while tokens > 1 and tokens * each > free:
         tokens //= 2
     return tokens
 

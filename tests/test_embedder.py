@@ -10,8 +10,9 @@ import torch
 import yaml
 
 from embedllm import Embedder, ModelSpec
+from embedllm.batches import PADDING, length_sorted
 from embedllm.config import config_dir
-from embedllm.embedder import MANIFEST, PADDING, length_sorted
+from embedllm.embedder import MANIFEST
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling, PoolingHead
 from embedllm.targets import locate
 

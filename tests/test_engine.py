@@ -228,7 +228,7 @@ def test_accumulated_pools_average_their_gradients(tiny_path: Path) -> None:
 
 
 def test_report_counts_real_and_padded_tokens(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedllm.embedder.PADDING", 10_000)
+    monkeypatch.setattr("embedllm.batches.PADDING", 10_000)
     embedder = make(tiny_path)
     batch = pool(embedder)
     lengths = [len(row) for row in (*batch.anchors, *batch.positives)]

@@ -50,6 +50,11 @@ def open_table(path: Path, wanted: Collection[Column], where: str) -> Table:
     return _READERS[file_format(path.name)](path, wanted, where)
 
 
+def plain(value: Any) -> str:
+    """Return a value as text without white space around it; that of no value is empty."""
+    return "" if value is None else str(value).strip()
+
+
 def file_format(name: str) -> str:
     """Return the format that a file name ends in, without ``.gz`` (``.csv``), or an empty string for an unknown one."""
     suffix = Path(name.lower().removesuffix(".gz")).suffix

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from embedllm.data.formats import Column, Row, Table
+from embedllm.data.formats import Column, Row, Table, plain
 from embedllm.data.sources import fingerprint, open_source
 from embedllm.data.tables import LabelTable, Pair, PairSummary, PairTable
 from embedllm.errors import InputError
@@ -146,7 +146,7 @@ def _to_pair(row: Row, columns: _Columns, number: int) -> Pair | None:
     """Return the pair of a row, or None where something it needs is empty."""
     anchor = _text(row.get(columns.anchor), columns.anchor, number)
     positive = anchor if columns.positive is None else _text(row.get(columns.positive), columns.positive, number)
-    label = None if columns.label is None else _plain(row.get(columns.label))
+    label = None if columns.label is None else plain(row.get(columns.label))
     if not anchor or not positive or label == "":
         return None
     negatives: list[str] = []
@@ -160,10 +160,6 @@ def _text(value: Any, column: Column, number: int) -> str:
     if value is not None and not isinstance(value, str):
         raise InputError(f"data.path: row {number} has {str(value)[:40]!r} in column {column!r}, which is not text")
     return (value or "").strip()
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else str(value).strip()
 
 
 def _check_views(name: str, columns: _Columns, pairs: Sequence[Pair], augmented: bool) -> None:

@@ -79,7 +79,7 @@ def _check_size(task: Any) -> None:
 
     if not isinstance(task, AbsTaskClustering):
         return
-    for rows in (splits_of(task, subset)[split] for subset in task.hf_subsets for split in task.eval_splits):
+    for rows in (splits[split] for split, splits in _parts(task)):
         labels = {str(label[0] if isinstance(label, list) else label) for label in rows[task.label_column_name]}
         if (drawn := _documents(task, rows)) < len(labels):
             logger.warning(
@@ -108,7 +108,7 @@ def _limit(task: Any, max_documents: int) -> None:
             kind,
         )
         return
-    parts = [(split, splits_of(task, subset)) for subset in task.hf_subsets for split in task.eval_splits]
+    parts = _parts(task)
     embedded = [_documents(task, splits[split]) for split, splits in parts]
     if max(embedded) <= max_documents:
         return  # mteb draws as few by itself: the score stays exactly its own
@@ -117,6 +117,11 @@ def _limit(task: Any, max_documents: int) -> None:
         splits[split] = rows.select(sample_rows(len(rows), min(max_documents, _documents(task, rows))))
     if isinstance(task, abstasks.AbsTaskClustering):
         task.max_fraction_of_documents_to_embed = task.max_document_to_embed = None
+
+
+def _parts(task: Any) -> list[tuple[str, Any]]:
+    """Return each split that is evaluated, with the splits of its subset."""
+    return [(split, splits_of(task, subset)) for subset in task.hf_subsets for split in task.eval_splits]
 
 
 def splits_of(task: Any, subset: str) -> Any:

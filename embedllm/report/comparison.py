@@ -124,11 +124,12 @@ def _hindrance(task: str, entries: Sequence[Entries], evidence: Sequence[AnyEvid
             return f"{name} has no score ({side[task].get('error', 'unknown')})"
     (a, b), (first, second) = (side[task] for side in entries), evidence
     sources = [{**entry.get("of", {}), "max_documents": None} for entry in (a, b)]
-    if a.get("metric") != b.get("metric") or sources[0] != sources[1]:
-        return "A and B were scored on other documents"
+    same = a.get("metric") == b.get("metric") and sources[0] == sources[1]
     if first is not None and second is not None:  # two sizes of sample may be the same documents
-        return None if comparable(first, second) else "A and B were scored on other documents"
-    return None if a.get("of") == b.get("of") else "A and B were scored on other documents"
+        same = same and comparable(first, second)
+    else:
+        same = same and a.get("of") == b.get("of")
+    return None if same else "A and B were scored on other documents"
 
 
 def _described(tasks: Sequence[str], entries: Sequence[Entries]) -> Iterator[str]:

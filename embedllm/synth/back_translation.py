@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from embedllm.embedder import length_sorted
+from embedllm.batches import length_sorted
 from embedllm.errors import InputError
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 
 @dataclass
-class BackTranslation:
+class BackTranslation(Generator):
     """Translate with one model and back with another, by beam search: the same text gives the same positive.
 
     Args:
@@ -35,19 +35,12 @@ class BackTranslation:
     _models: list[tuple[Any, Any]] = field(default_factory=list, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        for name in ("beams", "max_tokens", "max_new_tokens", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise InputError(f"generator.{name}: {getattr(self, name)} is not allowed; the lowest value is 1")
+        self.check_counts("beams", "max_tokens", "max_new_tokens", "batch_tokens")
 
     @property
     def writes(self) -> bool:
         """All of them."""
         return True
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
 
     def prepare(self, rows: Rows) -> None:
         """Load both models."""

@@ -4,17 +4,17 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from embedllm.data.augment import draw_index
+from embedllm.data.formats import plain
 from embedllm.errors import InputError
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 _END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)\]]*\s+|\s*\n\s*")
 
 
 @dataclass(frozen=True)
-class Spans:
+class Spans(Generator):
     """Two spans of one document that share no sentence; a document of one sentence is cut between words.
 
     Close to the independent cropping of Contriever (Izacard et al., 2021), with whole sentences.
@@ -28,23 +28,8 @@ class Spans:
     min_words: int = 4
     name: str = "spans"
 
-    @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
-
     def __post_init__(self) -> None:
-        for setting in ("sentences", "min_words"):
-            if getattr(self, setting) < 1:
-                raise InputError(f"generator.{setting}: {getattr(self, setting)} is not allowed; the lowest value is 1")
-
-    def prepare(self, rows: Rows) -> None:
-        """Nothing is needed."""
+        self.check_counts("sentences", "min_words")
 
     def generate(self, items: Sequence[Item]) -> list[Draft]:
         """Return the spans as anchor and positive; documents too short for two have the reason ``too_short``."""
@@ -80,7 +65,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class SameLabel:
+class SameLabel(Generator):
     """Another text of the same label: two sentences of one article, two questions of one intent.
 
     Args:
@@ -94,11 +79,6 @@ class SameLabel:
     )
 
     @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
     def columns(self) -> Sequence[str]:
         """The column of labels."""
         return (self.label,)
@@ -108,7 +88,7 @@ class SameLabel:
         self._groups.clear()
         for item in rows:
             if item.text:
-                self._groups[_plain(item.fields[self.label])].append(item)
+                self._groups[plain(item.fields[self.label])].append(item)
         if all(len(group) < 2 for group in self._groups.values()):
             raise InputError(f"generator.label: no two texts have the same value in column {self.label!r}")
 
@@ -117,14 +97,10 @@ class SameLabel:
         return [self._draft(item) for item in items]
 
     def _draft(self, item: Item) -> Draft:
-        label = _plain(item.fields[self.label])
+        label = plain(item.fields[self.label])
         others = [other for other in self._groups[label] if other.text != item.text] if label else []
         base = Draft(item.row, item.copy, item.text, generator=self.name, style="same_label")
         if not others:
             return base.refused("alone")
         chosen = others[draw_index(len(others), item.rng(self.name))]
         return Draft(item.row, item.copy, item.text, chosen.text, generator=self.name, style="same_label")
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else str(value).strip()

@@ -1,11 +1,13 @@
 """What goes in and out of a generator, and the contracts of generators and gates."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from embedllm.data.augment import keyed_rng
+from embedllm.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
 
-class Generator(Protocol):
+class Generator(ABC):
     """Makes drafts. A generator draws from ``Item.rng`` only, so an item's draft does not depend on its neighbours."""
 
     name: str
@@ -89,24 +91,30 @@ class Generator(Protocol):
     @property
     def writes(self) -> bool:
         """Whether a language model writes some of the positives."""
-        ...
+        return False
 
     @property
     def columns(self) -> Sequence[str]:
         """Columns that it needs besides the text."""
-        ...
+        return ()
 
-    def prepare(self, rows: Rows) -> None:
+    def prepare(self, rows: Rows) -> None:  # noqa: B027 - most need nothing
         """Check and load what is needed, once, before the first block.
 
         Raises:
             InputError: something that it needs is not there.
         """
-        ...
 
+    @abstractmethod
     def generate(self, items: Sequence[Item]) -> list[Draft]:
         """Return one draft for each item, in order."""
-        ...
+
+    def check_counts(self, *settings: str) -> None:
+        """Raise an InputError for a setting below 1; None is none."""
+        for setting in settings:
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise InputError(f"generator.{setting}: {value} is not allowed; the lowest value is 1")
 
 
 class Gate(Protocol):

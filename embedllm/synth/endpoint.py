@@ -8,18 +8,18 @@ from typing import Any
 from embedllm.errors import InputError
 from embedllm.synth.chat import chat_messages
 from embedllm.synth.completions import Completions, Refused
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item
 from embedllm.synth.llm import check_sampling
 from embedllm.synth.styles import check_styles, drawn_style
 
 
 @dataclass
-class Endpoint:
+class Endpoint(Generator):
     """Answers of a chat server to a style drawn for each row.
 
     Each request has a seed of its own, which servers may or may not respect. A request that the server says is wrong
     (400, 413, 422: too long a text, a filter) costs its row, with the reason ``endpoint_refused``; an endpoint that
-    does not answer at all ends the run, which goes on later: rows are not lost to an outage.
+    does not answer at all, as the first block shows, ends the run, which goes on later: rows are not lost to an outage.
 
     Args:
         url: up to and including ``/v1``.
@@ -53,9 +53,7 @@ class Endpoint:
     def __post_init__(self) -> None:
         self.styles = check_styles(self.styles)
         check_sampling(self.temperature, self.top_p)
-        for name in ("max_new_tokens", "concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise InputError(f"generator.{name}: {getattr(self, name)} is not allowed; the lowest value is 1")
+        self.check_counts("max_new_tokens", "concurrency", "attempts")
         if self.timeout_s <= 0:
             raise InputError(f"generator.timeout_s: {self.timeout_s} is not above 0")
         if not self.url.startswith(("http://", "https://")):
@@ -65,14 +63,6 @@ class Endpoint:
     def writes(self) -> bool:
         """All of them."""
         return True
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
-
-    def prepare(self, rows: Rows) -> None:
-        """Nothing is loaded; the first block shows whether the server answers."""
 
     def generate(self, items: Sequence[Item]) -> list[Draft]:
         """Return the drafts in the order of the items, whatever order the answers come in."""

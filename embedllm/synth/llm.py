@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from embedllm.errors import InputError
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 from embedllm.synth.styles import STYLES, check_styles, drawn_style
 
 if TYPE_CHECKING:  # settings are checked without torch
@@ -22,7 +22,7 @@ _SPARE = 16  # tokens that every answer may have
 
 
 @dataclass
-class Llm:
+class Llm(Generator):
     """Answers of a chat model or a base decoder to a style drawn for each row; several copies get different styles.
 
     An answer may have as many tokens as its style allows for the text, and ``max_new_tokens`` at most; one that is cut
@@ -66,10 +66,7 @@ class Llm:
     def __post_init__(self) -> None:
         self.styles = check_styles(self.styles)
         check_sampling(self.temperature, self.top_p)
-        for name in ("top_k", "max_new_tokens", "max_text_tokens", "batch_rows", "batch_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"generator.{name}: {value} is not allowed; the lowest value is 1")
+        self.check_counts("top_k", "max_new_tokens", "max_text_tokens", "batch_rows", "batch_tokens")
         if self.chat not in ("auto", True, False):
             raise InputError(f"generator.chat: {self.chat!r} is not one of: auto, true, false")
 
@@ -77,11 +74,6 @@ class Llm:
     def writes(self) -> bool:
         """All of them."""
         return True
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
 
     def prepare(self, rows: Rows) -> None:
         """Load the model."""

@@ -9,7 +9,7 @@ from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(Generator):
     """Generators by weight; the draw is keyed by the row, so that a row's generator never depends on other rows.
 
     Args:

@@ -3,18 +3,18 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from embedllm.data.augment import draw_index
+from embedllm.data.formats import plain
 from embedllm.errors import InputError
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 ENTAILMENT = ("entailment", "entails", "0")
 CONTRADICTION = ("contradiction", "contradicts", "2")
 
 
 @dataclass(frozen=True)
-class Nli:
+class Nli(Generator):
     """Pairs of a file with one premise, hypothesis and label a row; the premise is the column of the texts.
 
     Each entailed hypothesis is a positive; the contradictions of the same premise are its hard negatives, as in SimCSE
@@ -41,11 +41,6 @@ class Nli:
     )
 
     @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
     def columns(self) -> Sequence[str]:
         """The columns of hypotheses and labels."""
         return (self.hypothesis, self.label)
@@ -55,9 +50,9 @@ class Nli:
         self._against.clear()
         labels = set()
         for item in rows:
-            label = _plain(item.fields[self.label]).casefold()
+            label = plain(item.fields[self.label]).casefold()
             labels.add(label)
-            hypothesis = _plain(item.fields[self.hypothesis])
+            hypothesis = plain(item.fields[self.hypothesis])
             if label in self.contradiction and hypothesis and hypothesis not in self._against[item.text]:
                 self._against[item.text].append(hypothesis)
         if not labels & set(self.entailment):
@@ -72,19 +67,15 @@ class Nli:
         return [self._draft(item) for item in items]
 
     def _draft(self, item: Item) -> Draft:
-        positive = _plain(item.fields[self.hypothesis])
+        positive = plain(item.fields[self.hypothesis])
         against = list(self._against[item.text])
         rng = item.rng(self.name)
         chosen = [against.pop(draw_index(len(against), rng)) for _ in range(min(self.negatives, len(against)))]
         reason = ""
-        if _plain(item.fields[self.label]).casefold() not in self.entailment:
+        if plain(item.fields[self.label]).casefold() not in self.entailment:
             reason, chosen = "not_entailed", []
         elif self.require_negative and not chosen:
             reason = "no_negative"
         return Draft(
             item.row, item.copy, item.text, positive, tuple(chosen), self.name, style="entailment", reason=reason
         )
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else str(value).strip()

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedllm.data.augment import Augmenter, Compose, WordDeletion, WordSwap
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 
 @dataclass(frozen=True)
-class WordNoise:
+class WordNoise(Generator):
     """Delete and exchange words (EDA: Wei & Zou, 2019), or whatever ``augment`` does to a text.
 
     Args:
@@ -19,16 +19,6 @@ class WordNoise:
     augment: Augmenter | None = None
     p: float = 0.1
     name: str = "word_noise"
-
-    @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
 
     def prepare(self, rows: Rows) -> None:
         """Build the augmenter, which refuses a wrong ``p``."""
@@ -48,23 +38,10 @@ class WordNoise:
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(Generator):
     """The text itself: dropout alone tells the two views apart in training (SimCSE: Gao et al., 2021)."""
 
     name: str = "dropout"
-
-    @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
-
-    def prepare(self, rows: Rows) -> None:
-        """Nothing is needed."""
 
     def generate(self, items: Sequence[Item]) -> list[Draft]:
         """Return each text as its own positive."""

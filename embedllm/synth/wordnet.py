@@ -11,7 +11,7 @@ from pathlib import Path
 
 from embedllm.data.augment import draw_index
 from embedllm.errors import InputError
-from embedllm.synth.draft import Draft, Item, Rows
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -27,7 +27,7 @@ _FUNCTION_WORDS = frozenset(_STAYING.split())
 
 
 @dataclass
-class WordNetSynonyms:
+class WordNetSynonyms(Generator):
     """Exchange words for synonyms, after EDA's synonym replacement (Wei & Zou, 2019).
 
     A word is looked up as it stands, so inflected forms stay; it is taken in the part of speech and the sense in which
@@ -46,16 +46,6 @@ class WordNetSynonyms:
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1:
             raise InputError(f"generator.p: {self.p} is not above 0 and at most 1")
-
-    @property
-    def writes(self) -> bool:
-        """No model does."""
-        return False
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """None: the text is all it needs."""
-        return ()
 
     def prepare(self, rows: Rows) -> None:
         """Read the index."""
