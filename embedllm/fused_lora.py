@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from embedllm.row_dropout import RowDropout
+from embedllm.row_dropout import RowDropout, mask, masked
 
 
 class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
@@ -36,7 +36,7 @@ class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
         p = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
         kept = dropout.kept(x) if isinstance(dropout, RowDropout) else None
         if p > 0 and kept is None:
-            kept = (torch.rand(x.shape, device=x.device) >= p).to(x.dtype)
+            kept = mask(torch.rand(x.shape, device=x.device) >= p, x.dtype)
         product: Any = LoraProduct.apply
         return cast(Tensor, product(x, weight, bias, a, b, self.scaling[name] / (1 - p), kept))
 
@@ -53,7 +53,7 @@ class FusedLoraLinear(PeftLinear):  # type: ignore[misc]
 
 
 class LoraProduct(torch.autograd.Function):
-    """``x @ weight.T + bias + scaling * (x * kept) @ a.T @ b.T``, all of one dtype."""
+    """``x @ weight.T + bias + scaling * (x & kept) @ a.T @ b.T``, all of one dtype."""
 
     @staticmethod
     def forward(
@@ -76,10 +76,11 @@ class LoraProduct(torch.autograd.Function):
             a: (r, I).
             b: (O, r).
             scaling: of the update, and of what dropout keeps.
-            kept: (..., I) zeros where dropout makes the input of the update zero, else ones; None: no dropout.
+            kept: (..., I) integers as wide as ``x``, 0 where dropout makes the input of the update zero, else -1; None:
+                no dropout.
         """
         rows = x.reshape(-1, x.size(-1))  # (N, I)
-        seen = rows if kept is None else rows * kept.view_as(rows)
+        seen = rows if kept is None else masked(rows, kept)
         inner = seen @ a.T  # (N, r)
         out = F.linear(rows, weight, bias).addmm_(inner, b.T, alpha=scaling)
         ctx.save_for_backward(seen, inner, weight, a, b, kept)
@@ -97,11 +98,8 @@ class LoraProduct(torch.autograd.Function):
         d_b = (rows.T @ inner).mul_(ctx.scaling)
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = rows @ weight  # (N, I)
-            if kept is None:
-                d_x.addmm_(d_inner, a)
-            else:
-                d_x.addcmul_(d_inner @ a, kept.view_as(d_x))
+            d_seen = d_inner @ a  # (N, I)
+            d_x = (d_seen if kept is None else masked(d_seen, kept)).addmm_(rows, weight)
             d_x = d_x.view(*gradient.shape[:-1], -1)
         return d_x, None, None, d_a, d_b, None, None
 

@@ -1,13 +1,14 @@
 """Dropout keyed by text: its masks are random, and depend on nothing but text, layer and position."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, keyed_by, text_keys
+from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, keyed_by, mask, masked, text_keys, token_hashes
 
 CPU = torch.device("cpu")
 
@@ -17,7 +18,10 @@ def keys(count: int, *key: int) -> Tensor:
 
 
 def drawn(keys: Tensor, number: int, shape: Sequence[int], p: float) -> Tensor:
-    return keep_mask(keys, number, shape, p, torch.float64)
+    """Return zeros and ones, (B, *shape); all but the last axis of ``shape`` are tokens."""
+    *tokens, width = shape
+    hashes = token_hashes(keys, math.prod(tokens))
+    return -keep_mask(hashes, number, width, p, torch.float64).view(len(keys), *shape).double()
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.9])
@@ -36,7 +40,7 @@ def test_the_mask_drops_its_share_independently(p: float) -> None:
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
 def test_tokens_and_features_are_dropped_together_no_more_often_than_by_chance(p: float) -> None:
-    """Each number is a product of two, so four at the corners of a rectangle share what they are made of."""
+    """Four at the corners of a rectangle of two tokens and two features, and each two of them."""
     dropped = 1 - drawn(keys(300), 3, (2, 20, 2, 20), p)
     corners = dropped[:, 0, :, 0] * dropped[:, 0, :, 1] * dropped[:, 1, :, 0] * dropped[:, 1, :, 1]
     assert float(corners.mean()) == pytest.approx(p**4, abs=5 * (p**4 / corners.numel()) ** 0.5)
@@ -48,9 +52,23 @@ def test_tokens_and_features_are_dropped_together_no_more_often_than_by_chance(p
     assert float(columns.std()) == pytest.approx((p * (1 - p) / 40) ** 0.5, rel=0.1)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_a_mask_is_the_same_in_every_dtype(dtype: torch.dtype) -> None:
-    assert torch.equal(keep_mask(keys(3), 1, (4, 9), 0.5, dtype).double(), drawn(keys(3), 1, (4, 9), 0.5))
+    found = keep_mask(token_hashes(keys(3), 4), 1, 9, 0.5, dtype)
+    assert found.dtype.itemsize == dtype.itemsize
+    assert torch.equal(-found.double(), drawn(keys(3), 1, (4, 9), 0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_what_is_masked_is_zero_and_the_rest_is_as_it_was(dtype: torch.dtype) -> None:
+    x = torch.randn(40, 30).to(dtype)
+    kept = torch.rand(40, 30) > 0.3
+    assert torch.equal(masked(x, mask(kept, dtype)), torch.where(kept, x, torch.zeros_like(x)))
+
+
+def test_hardly_two_tokens_of_a_layer_are_read_from_one_place() -> None:
+    rows = drawn(keys(64), 5, (64, 48), 0.5).reshape(-1, 48)
+    assert len(rows.unique(dim=0)) >= len(rows) - 16  # of 4,096 that have 2 million places, 4 pairs by chance
 
 
 def correlation(one: Tensor, other: Tensor) -> float:
@@ -95,6 +113,20 @@ def test_a_layer_scales_what_it_keeps() -> None:
     assert not torch.equal(first(x), first(x))  # without keys a plain layer
 
 
+@pytest.mark.parametrize("prefix", [0, 2])
+def test_texts_in_one_row_are_dropped_as_in_rows_of_their_own(prefix: int) -> None:
+    layer = nn.Sequential(nn.Dropout(0.5))
+    key_dropout(layer)
+    first = text_keys((0, 1), [-1], CPU) if prefix else None
+    lengths = [6, 4, 4, 3]
+    with keyed_by(keys(4), first, prefix):
+        padded = layer(torch.ones(4, 6, 5))
+    with keyed_by(keys(4), first, prefix, lengths):
+        packed = layer(torch.ones(1, 17, 5))
+    assert torch.equal(packed[0], torch.cat([row[:length] for row, length in zip(padded, lengths, strict=True)]))
+    assert torch.equal(padded[0, :prefix], padded[1, :prefix])
+
+
 def test_gradients_pass_where_the_input_is_kept() -> None:
     layer = nn.Sequential(nn.Dropout(0.5))
     key_dropout(layer)
@@ -108,11 +140,13 @@ def test_gradients_pass_where_the_input_is_kept() -> None:
     assert torch.autograd.gradcheck(dropped, (x,))
 
 
-def test_an_input_without_a_row_for_each_text_is_dropped_as_ever() -> None:
+def test_an_input_without_a_row_for_each_text_is_dropped_by_the_key_of_the_first() -> None:
     layer = nn.Sequential(nn.Dropout(0.5))
     key_dropout(layer)
     with keyed_by(keys(2)):
-        torch.manual_seed(0)
         found = layer(torch.ones(7, 50))
-    torch.manual_seed(0)
-    assert torch.equal(found, nn.functional.dropout(torch.ones(7, 50), 0.5))
+        assert torch.equal(layer(torch.ones(7, 50)), found)
+    with keyed_by(keys(2).flip(0)):
+        assert not torch.equal(layer(torch.ones(7, 50)), found)
+    assert found.unique().tolist() == [0.0, 2.0]
+    assert 0.4 < float((found > 0).float().mean()) < 0.6
