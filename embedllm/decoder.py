@@ -50,6 +50,13 @@ def is_bidirectional(model: PreTrainedModel) -> bool:
     return bare
 
 
+def has_own_dropout(model: Any) -> bool:
+    """Return whether the model may drop states in training, be it in attention, whose draws no one can key."""
+    config = model.config.get_text_config(decoder=True).to_dict()
+    unused = ("classifier", "summary")  # of heads that are not there
+    return any(value and "drop" in name and not name.startswith(unused) for name, value in config.items())
+
+
 def remove_final_norm(model: PreTrainedModel) -> None:
     """Replace the norm after the last block by the identity, so that the hidden states are that block's output.
 

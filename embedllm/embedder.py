@@ -20,16 +20,18 @@ from transformers import PreTrainedModel
 
 from embedllm.adapter import AdapterSpec, attach_adapter
 from embedllm.backbone import load_config
-from embedllm.batches import length_sorted
+from embedllm.batches import length_sorted, packed
 from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.centring import Centring, reference_texts
-from embedllm.decoder import blocks
+from embedllm.decoder import blocks, has_own_dropout
 from embedllm.errors import InputError
 from embedllm.model_spec import ModelSpec, check_attention, load_model
+from embedllm.packing import packs, read_packed
 from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
 from embedllm.row_dropout import keyed_again
 from embedllm.shared_prefix import SHORTEST, Prefix, read_after, read_prefix, shares_prefix
+from embedllm.short_attention import short_attention
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
 from embedllm.tokenization import token_ids
 
@@ -85,6 +87,7 @@ class Embedder(nn.Module):
         self.adapter = adapter or AdapterSpec()
         self.centring = centring
         self._shares_prefix: bool | None = None  # not known yet
+        self._packs: bool | None = None
         self._takes_whole_texts = False
 
     @classmethod
@@ -215,6 +218,42 @@ class Embedder(nn.Module):
         """Return the states of the tokens that texts begin with."""
         return read_prefix(self.backbone, ids)
 
+    def packs_texts(self) -> bool:
+        """Return whether :meth:`embed` reads texts one after another in one row.
+
+        Not on an accelerator, nor if their states would not be those of texts alone.
+        """
+        if self.device.type != "cpu" or self._takes_whole_texts or self.spec.attention != "causal":
+            return False
+        if self._packs is None:
+            self._packs = packs(self.backbone, short_attention(self.backbone))
+        return self._packs and not (self.training and has_own_dropout(self.backbone))
+
+    def is_shared_by_threads(self) -> bool:
+        """Return whether several threads may compute vectors at once, and get what one alone would."""
+        return self.device.type == "cpu" and not self._takes_whole_texts and not has_own_dropout(self.backbone)
+
+    def batches(self, rows: Sequence[Sequence[int]], tokens: int, shared: int) -> Iterator[list[int]]:
+        """Cut the indices of ``rows``, longest first, into batches for :meth:`embed`.
+
+        Args:
+            rows: token ids of texts.
+            tokens: of a batch at most, padding included; a longer text is one of its own.
+            shared: how many at the start of each text do not count.
+        """
+        return (packed if self.packs_texts() else length_sorted)(rows, tokens, shared)
+
+    def embed(self, rows: Sequence[Sequence[int]], prefix: Prefix | None = None) -> Tensor:
+        """Return the vectors of tokenized texts, (B, output_size), inside :func:`short_attention` on a CPU.
+
+        Args:
+            rows: token ids of B texts, longest first.
+            prefix: the states of what all the texts begin with, if they are known.
+        """
+        if not self.packs_texts():
+            return cast(Tensor, self(*self.collate(rows), prefix))
+        return self._vectors(read_packed(self.backbone, rows, prefix), torch.tensor([len(row) for row in rows]))
+
     def forward(self, input_ids: Tensor, lengths: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Return the vectors of right-padded texts.
 
@@ -226,14 +265,19 @@ class Embedder(nn.Module):
         Returns:
             (B, output_size) float32, of unit length if the head normalizes.
         """
-        positions = torch.arange(input_ids.size(1), device=input_ids.device)  # (L,)
-        real = positions < lengths.unsqueeze(1)  # (B, L)
-        # A causal backbone never looks right, where the padding is: no mask is exact, and the fast path.
-        mask = None if self.spec.attention == "causal" else real
         if prefix is not None:
             hidden = read_after(self.backbone, prefix, input_ids)  # (B, L, D)
         else:
+            # A causal backbone never looks right, where the padding is: no mask is exact, and the fast path.
+            real = torch.arange(input_ids.size(1), device=input_ids.device) < lengths.unsqueeze(1)  # (B, L)
+            mask = None if self.spec.attention == "causal" else real
             hidden = self.backbone(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
+        return self._vectors(hidden, lengths)
+
+    def _vectors(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return the vectors of texts with these hidden states, (B, L, D)."""
+        positions = torch.arange(hidden.size(1), device=hidden.device)  # (L,)
+        real = positions < lengths.unsqueeze(1)  # (B, L)
         vectors = self.head(hidden, self._pooled_tokens(positions, lengths, real))
         if self.centring is not None:
             vectors = self.centring(vectors)
@@ -290,8 +334,10 @@ class Embedder(nn.Module):
         try:
             shared = self.shared_tokens(rows)
             prefix = self.read_prefix(rows[0][:shared]) if shared else None
-            for batch in length_sorted(rows, budget, shared):
-                yield batch, self(*self.collate([rows[i] for i in batch]), prefix).cpu().numpy()
+            for batch in self.batches(rows, budget, shared):
+                with short_attention(self.backbone):
+                    vectors = self.embed([rows[i] for i in batch], prefix)
+                yield batch, vectors.cpu().numpy()
         finally:
             self.train(was_training)
 

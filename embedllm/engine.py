@@ -5,28 +5,31 @@ sorted by length and cut into micro-batches by a budget of tokens; how they are 
 no gradient: dropout is keyed by text. The part of the prompt before the texts is computed once for all of them. With
 ``grad_cache`` (Gao et al., 2021) the micro-batches run twice, first without a graph, and memory no longer grows with B.
 Several processes change no gradient either: each embeds a share of the texts, all compute the loss of the whole pool,
-and each goes on with the gradient at its own vectors.
+and each goes on with the gradient at its own vectors. On a CPU the threads of a process share its texts likewise.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
-from embedllm.batches import length_sorted
+from embedllm.allocator import keep_freed_memory
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
 from embedllm.fused_norm import fuse_norms
+from embedllm.gradient_sums import accumulate, summed
 from embedllm.low_precision import lowered
 from embedllm.processes import Processes
 from embedllm.row_dropout import key_dropout, keyed_by, text_keys
 from embedllm.shared_prefix import Prefix
 from embedllm.short_attention import short_attention
+from embedllm.workers import count_workers, side_by_side
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""
@@ -86,6 +89,8 @@ class ContrastiveStep:
         self.grad_cache = grad_cache
         self.autocast = autocast
         self.processes = processes or Processes()
+        if embedder.device.type == "cpu":
+            keep_freed_memory()
         key_dropout(embedder)
         fuse_norms(embedder.backbone)
 
@@ -103,26 +108,30 @@ class ContrastiveStep:
             torch.OutOfMemoryError: in all processes, if one runs out of memory; ``.grad`` is then of no use.
         """
         rows = [*pool.anchors, *pool.positives, *pool.negatives]
-        cuts = self.cuts(rows)
-        batches, every = cuts[self.processes.rank], list(chain.from_iterable(cuts))
+        dealt = shares(rows, self.processes.count)
+        parts = self._parts(rows, dealt[self.processes.rank])
         with _own_random_state(self.embedder.device), self._fast():
             with self.processes.together(), torch.set_grad_enabled(not self.grad_cache):
                 prefix = self._prefix(rows, key)
                 leaves = None if prefix is None else prefix.cut_off()
                 apart = self.embedder.common_tokens(rows) if prefix is None else 0
-                outputs = [self._embed(rows, batch, key, leaves, apart) for batch in batches]
-                own = torch.cat(outputs).detach() if outputs else self._no_vectors()
-            vectors = self.processes.gather(own, [sum(map(len, cut)) for cut in cuts])
+                embed = partial(self._embed, rows, key=key, prefix=leaves, apart=apart)
+                outputs = side_by_side(lambda part: [embed(batch) for batch in part], parts)
+                own = self._by_place(parts, outputs)
+            vectors = self.processes.gather(own, [len(share) for share in dealt])
             with self.processes.together():
-                loss, gradients = self._loss(pool, vectors, every, scale)
-                for i, batch in enumerate(batches):
-                    output = self._embed(rows, batch, key, leaves, apart) if self.grad_cache else outputs[i]
-                    torch.autograd.backward(output, gradients[batch])
-                    outputs[i] = output.detach()  # frees the graph
+                loss, gradients = self._loss(pool, vectors, list(chain.from_iterable(map(sorted, dealt))), scale)
+
+                def graphs(number: int) -> Iterator[tuple[Tensor, Tensor]]:
+                    for i, batch in enumerate(parts[number]):
+                        output = embed(batch) if self.grad_cache else outputs[number][i]
+                        outputs[number][i] = output.detach()  # frees the graph
+                        yield output, gradients[batch]
+
+                self._backward(graphs, len(parts), leaves)
                 if prefix is not None and leaves is not None:
                     prefix.backward(leaves)
-        padded = sum(len(batch) * max(len(rows[i]) for i in batch) for batch in every)
-        return StepReport(loss, sum(map(len, rows)), padded)
+        return StepReport(loss, sum(map(len, rows)), self._padded(rows))
 
     def share_gradients(self) -> None:
         """Add up what the processes left in ``.grad``; called once, after the pools of an optimizer step."""
@@ -134,8 +143,7 @@ class ContrastiveStep:
 
     def cuts(self, rows: Rows) -> list[list[list[int]]]:
         """Return the micro-batches of each process, as indices of ``rows``."""
-        shared = self.embedder.shared_tokens(rows)
-        return [self._cut(rows, share, shared) for share in shares(rows, self.processes.count)]
+        return [list(chain(*self._parts(rows, share))) for share in shares(rows, self.processes.count)]
 
     def cut_finer(self, pools: Iterable[Pool]) -> None:
         """Make micro-batches half as large as the largest of ``pools``.
@@ -147,7 +155,7 @@ class ContrastiveStep:
         for pool in pools:
             rows = [*pool.anchors, *pool.positives, *pool.negatives]
             shared, batches = self.embedder.shared_tokens(rows), chain.from_iterable(self.cuts(rows))
-            largest = max(largest, *(len(batch) * (len(rows[batch[0]]) - shared) for batch in batches))
+            largest = max(largest, *(self._size(rows, batch, shared) for batch in batches))
             longest = max(longest, *(len(row) - shared for row in rows))
         if largest <= longest:
             cache = "" if self.grad_cache else "set trainer.grad_cache=true, "
@@ -157,13 +165,47 @@ class ContrastiveStep:
             )
         self.micro_batch_tokens = max(longest, largest // 2)
 
-    def _cut(self, rows: Rows, share: Sequence[int], shared: int) -> list[list[int]]:
-        """Cut a share of the texts into micro-batches, the longest text of each first."""
-        batches = length_sorted([rows[i] for i in share], self.micro_batch_tokens, shared)
-        return [[share[i] for i in batch] for batch in batches]
+    def _parts(self, rows: Rows, share: Sequence[int]) -> list[list[list[int]]]:
+        """Return the micro-batches of each worker that computes a part of this share of the texts."""
+        shared = self.embedder.shared_tokens(rows)
+        tokens = sum(len(rows[i]) - shared for i in share)
+        alone = len(share) < 2 or not self.embedder.is_shared_by_threads()
+        count = 1 if alone else min(len(share), count_workers(tokens, torch.get_num_threads()))
+        by_length = sorted(share, key=lambda i: -len(rows[i]))
+        parts = []
+        for own in (by_length[worker::count] for worker in range(count)):
+            batches = self.embedder.batches([rows[i] for i in own], self.micro_batch_tokens, shared)
+            parts.append([[own[i] for i in batch] for batch in batches])
+        return parts
 
-    def _no_vectors(self) -> Tensor:
-        return torch.empty(0, self.embedder.output_size, device=self.embedder.device)
+    def _size(self, rows: Rows, batch: Sequence[int], shared: int) -> int:
+        """Return the tokens that are computed for a micro-batch."""
+        sizes = [len(rows[i]) - shared for i in batch]
+        return sum(sizes) if self.embedder.packs_texts() else len(sizes) * max(sizes)
+
+    def _padded(self, rows: Rows) -> int:
+        """Return the tokens of all micro-batches with their padding."""
+        return sum(self._size(rows, batch, 0) for cut in self.cuts(rows) for batch in cut)
+
+    def _by_place(self, parts: Sequence[Sequence[Sequence[int]]], outputs: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Return the vectors of this process in the order of their texts, without a graph."""
+        vectors = [output.detach() for part in outputs for output in part]
+        if not vectors:
+            return torch.empty(0, self.embedder.output_size, device=self.embedder.device)
+        places = torch.tensor([i for part in parts for batch in part for i in batch])
+        return torch.cat(vectors)[places.argsort().to(vectors[0].device)]
+
+    def _backward(
+        self, graphs: Callable[[int], Iterator[tuple[Tensor, Tensor]]], count: int, leaves: Prefix | None
+    ) -> None:
+        """Go on from the vectors of ``count`` parts to the parameters and to the prefix, in ``.grad``."""
+        if count == 1:
+            for output, gradient in graphs(0):
+                torch.autograd.backward(output, gradient)
+            return
+        tensors = [*self.embedder.parameters(), *(() if leaves is None else leaves.tensors())]
+        inputs = [tensor for tensor in tensors if tensor.requires_grad]
+        accumulate(inputs, side_by_side(lambda number: summed(graphs(number), inputs), range(count)))
 
     @contextmanager
     def _fast(self) -> Iterator[None]:
@@ -187,30 +229,38 @@ class ContrastiveStep:
         self, rows: Rows, batch: Sequence[int], key: Sequence[int], prefix: Prefix | None, apart: int = 0
     ) -> Tensor:
         """Return the vectors of one micro-batch, (len(batch), D); for ``apart`` see :meth:`_drawing`."""
-        with self._drawing(batch, key, apart):
-            vectors: Tensor = self.embedder(*self.embedder.collate([rows[i] for i in batch]), prefix)
-        return vectors
+        texts = [rows[i] for i in batch]
+        before = 0 if prefix is None else prefix.length
+        lengths = [len(row) - before for row in texts] if self.embedder.packs_texts() else None
+        with self._drawing(batch, key, apart, lengths):
+            return self.embedder.embed(texts, prefix)
 
     @contextmanager
-    def _drawing(self, places: Sequence[int], key: Sequence[int], apart: int = 0) -> Iterator[None]:
+    def _drawing(
+        self, places: Sequence[int], key: Sequence[int], apart: int = 0, lengths: Sequence[int] | None = None
+    ) -> Iterator[None]:
         """Compute in autocast, with the dropout of the texts at these places of the pool.
 
-        The first ``apart`` tokens of the texts have that of the prefix.
+        The first ``apart`` tokens of the texts have that of the prefix. ``lengths`` are those of packed texts.
         """
         device = self.embedder.device
         _seed((*key, places[0]), device)  # of what draws by itself, as dropout inside attention does
         autocast = torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
         prefix = text_keys(key, [_PREFIX], device) if apart else None
-        with keyed_by(text_keys(key, places, device), prefix, apart), autocast:
+        with keyed_by(text_keys(key, places, device), prefix, apart, lengths), autocast:
             yield
 
-    def _loss(
-        self, pool: Pool, vectors: Tensor, batches: Sequence[Sequence[int]], scale: float
-    ) -> tuple[float, Tensor]:
-        """Return the loss and its gradient at the vectors, both in the order of the texts."""
-        order = torch.tensor([i for batch in batches for i in batch], device=vectors.device)
+    def _loss(self, pool: Pool, vectors: Tensor, places: Sequence[int], scale: float) -> tuple[float, Tensor]:
+        """Return the loss and its gradient at the vectors, in the order of the texts.
+
+        Args:
+            pool: B pairs.
+            vectors: of the texts at these places of the pool.
+            places: see above.
+            scale: of the loss whose gradient it is.
+        """
         ordered = torch.empty_like(vectors)
-        ordered[order] = vectors
+        ordered[torch.tensor(places, device=vectors.device)] = vectors
         ordered.requires_grad_()
         pairs = len(pool.anchors)
         anchors, positives, negatives = ordered[:pairs], ordered[pairs : 2 * pairs], ordered[2 * pairs :]

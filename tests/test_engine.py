@@ -234,6 +234,9 @@ def test_report_counts_real_and_padded_tokens(tiny_path: Path, monkeypatch: pyte
     lengths = [len(row) for row in (*batch.anchors, *batch.positives)]
     whole = ContrastiveStep(embedder, InfoNCE(), micro_batch_tokens=100_000)(batch, key=(0, 0))
     alone = ContrastiveStep(embedder, InfoNCE(), micro_batch_tokens=1)(batch, key=(0, 0))
+    assert (whole.tokens, whole.padded_tokens) == (sum(lengths), sum(lengths))  # texts of one row need no padding
+    monkeypatch.setattr(Embedder, "packs_texts", lambda _: False)
+    whole = ContrastiveStep(embedder, InfoNCE(), micro_batch_tokens=100_000)(batch, key=(0, 0))
     assert (whole.tokens, whole.padded_tokens) == (sum(lengths), max(lengths) * len(lengths))
     assert (alone.tokens, alone.padded_tokens) == (sum(lengths), sum(lengths))
 

@@ -47,6 +47,7 @@ CHOICES: dict[str, Sequence[Any]] = {
         ("Is {text} so", "suffix"),
     ],
     "tokens": [1, 40, 10_000],
+    "workers": [1, 2],
 }
 Case = dict[str, Any]
 
@@ -88,7 +89,10 @@ def covering() -> list[Case]:
 
 
 @pytest.mark.parametrize("case", covering(), ids=lambda case: "-".join(map(str, case.values())).replace(" ", "_"))
-def test_the_engine_gives_what_one_batch_gives_by_hand(tiny_path: Path, case: Case) -> None:
+def test_the_engine_gives_what_one_batch_gives_by_hand(
+    tiny_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedllm.engine.count_workers", lambda *_: case["workers"])
     embedder = make(tiny_path, case["head"], case["attention"], case["prompt"])
     batch = make_pool(embedder, case["mask"], case["hard"])
     loss, formula = make_loss(case["loss"], 0.05 if case["mask"] == "similar" else None)

@@ -57,6 +57,13 @@ def test_it_is_pytorchs_attention(heads: int, shared: int, mask: str, causal: bo
         torch.testing.assert_close(mine, its, rtol=1e-5, atol=1e-5)  # softmax in float32
 
 
+def test_padding_that_sees_nothing_is_no_nan() -> None:
+    visible = torch.ones(3, 1, 6, 6, dtype=torch.bool)
+    visible[:, :, 4] = False
+    for tensor in values(attention, Layer(4, 2, False), states(4, 2), attention_mask=visible):
+        assert tensor.isfinite().all()
+
+
 def test_what_it_is_not_made_for_goes_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(module_, "sdpa_attention_forward", lambda *args, **_: calls.append(args) or (args[1], None))

@@ -105,6 +105,10 @@ class _OnePass(Embedder):
         with self.states.handed_to(self.before.__setitem__):
             return super().read_prefix(ids)
 
+    def packs_texts(self) -> bool:
+        """Return False: what the plans pool is recorded in rows of texts."""
+        return False
+
     def forward(self, input_ids: Tensor, lengths: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Return the vectors of right-padded texts, (B, W) float32; the arguments are those of an embedder."""
         vectors: dict[int, Tensor] = {}
