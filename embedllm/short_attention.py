@@ -109,7 +109,7 @@ def _of_packed(module: Any, query: Tensor, key: Tensor, value: Tensor, packed: L
     before_key, *keys = torch.split(key, [packed.prefix, *packed.sizes], dim=2)
     before_value, *values = torch.split(value, [packed.prefix, *packed.sizes], dim=2)
     for (count, length), q, k, v in zip(packed.groups, queries, keys, values, strict=True):
-        q, k, v = (x.unflatten(2, (count, length)).squeeze(0).transpose(0, 1) for x in (q, k, v))  # (count, ., L, d)
+        q, k, v = (torch.unflatten(x[0], 1, (count, length)).transpose(0, 1) for x in (q, k, v))  # (count, ., L, d)
         mask = None
         if packed.prefix:
             k = torch.cat([before_key.expand(count, -1, -1, -1), k], dim=2)
