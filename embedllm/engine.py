@@ -141,29 +141,39 @@ class ContrastiveStep:
         modules = self.embedder, self.loss
         self.processes.sum_gradients(p for module in modules for p in module.parameters() if p.requires_grad)
 
-    def cuts(self, rows: Rows) -> list[list[list[int]]]:
-        """Return the micro-batches of each process, as indices of ``rows``."""
-        return [list(chain(*self._parts(rows, share))) for share in shares(rows, self.processes.count)]
+    def sizes(self, rows: Rows) -> list[list[list[int]]]:
+        """Return the tokens that are computed for each micro-batch of each worker of each process."""
+        shared = self.embedder.shared_tokens(rows)
+        dealt = (self._parts(rows, share) for share in shares(rows, self.processes.count))
+        return [[[self._size(rows, batch, shared) for batch in part] for part in parts] for parts in dealt]
 
-    def cut_finer(self, pools: Iterable[Pool]) -> None:
-        """Make micro-batches half as large as the largest of ``pools``.
+    def save_memory(self, pools: Iterable[Pool]) -> str:
+        """Take less memory for the same gradients: GradCache first, then micro-batches half as large.
+
+        Args:
+            pools: of the step that ran out of it.
+
+        Returns:
+            The setting that is another one now, with its value.
 
         Raises:
             InputError: they hold one text each already, or are no larger than the longest text.
         """
+        if not self.grad_cache:
+            self.grad_cache = True  # the graphs of all micro-batches are no longer kept at once
+            return "trainer.grad_cache=true"
         largest = longest = 0
         for pool in pools:
             rows = [*pool.anchors, *pool.positives, *pool.negatives]
-            shared, batches = self.embedder.shared_tokens(rows), chain.from_iterable(self.cuts(rows))
-            largest = max(largest, *(self._size(rows, batch, shared) for batch in batches))
-            longest = max(longest, *(len(row) - shared for row in rows))
+            largest = max(largest, *chain(*chain(*self.sizes(rows))))
+            longest = max(longest, max(map(len, rows)) - self.embedder.shared_tokens(rows))
         if largest <= longest:
-            cache = "" if self.grad_cache else "set trainer.grad_cache=true, "
             raise InputError(
                 f"trainer.micro_batch_tokens: out of memory with a text of {longest} tokens alone in its micro-batch; "
-                f"{cache}set trainer.gradient_checkpointing=true, or lower trainer.batch_size or model.max_length"
+                "set trainer.gradient_checkpointing=true, or lower trainer.batch_size or model.max_length"
             )
         self.micro_batch_tokens = max(longest, largest // 2)
+        return f"trainer.micro_batch_tokens={self.micro_batch_tokens}"
 
     def _parts(self, rows: Rows, share: Sequence[int]) -> list[list[list[int]]]:
         """Return the micro-batches of each worker that computes a part of this share of the texts."""
@@ -184,8 +194,8 @@ class ContrastiveStep:
         return sum(sizes) if self.embedder.packs_texts() else len(sizes) * max(sizes)
 
     def _padded(self, rows: Rows) -> int:
-        """Return the tokens of all micro-batches with their padding."""
-        return sum(self._size(rows, batch, 0) for cut in self.cuts(rows) for batch in cut)
+        """Return the tokens of all micro-batches with their padding, those of a shared prefix counted for each text."""
+        return sum(chain(*chain(*self.sizes(rows)))) + self.embedder.shared_tokens(rows) * len(rows)
 
     def _by_place(self, parts: Sequence[Sequence[Sequence[int]]], outputs: Sequence[Sequence[Tensor]]) -> Tensor:
         """Return the vectors of this process in the order of their texts, without a graph."""

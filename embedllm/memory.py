@@ -33,19 +33,18 @@ def fitting_tokens(step: ContrastiveStep, free: float, highest: int) -> int:
     return tokens
 
 
-def expected_bytes(step: ContrastiveStep, cut: Sequence[Sequence[int]], longest: Sequence[int]) -> float:
+def expected_bytes(step: ContrastiveStep, sizes: Sequence[Sequence[int]]) -> float:
     """Return what a training takes: weights, gradients, the two values of Adam a weight, and the graphs.
 
     Args:
         step: of the training.
-        cut: the micro-batches of this process.
-        longest: tokens of the longest text of each.
+        sizes: tokens of the micro-batches of each worker of this process.
     """
     parameters = [*step.embedder.parameters(), *step.loss.parameters()]
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trained = sum(p.numel() * (p.element_size() + 8) for p in parameters if p.requires_grad)
-    sizes = [len(batch) * length for batch, length in zip(cut, longest, strict=True)] or [0]
-    return weights + trained + bytes_per_token(step) * (max(sizes) if step.grad_cache else sum(sizes))
+    kept = sum(max(part, default=0) if step.grad_cache else sum(part) for part in sizes)
+    return weights + trained + bytes_per_token(step) * kept
 
 
 def _kept(step: ContrastiveStep, rows: Sequence[Sequence[int]]) -> int:

@@ -119,7 +119,7 @@ class EmbedderModule(LightningModule):
                 self.last["train/temperature"] = float(module.log.detach().exp())
 
     def _gradients(self, batch: StepBatch, number: int) -> list[StepReport]:
-        """Leave the gradients of the step; where memory runs out, cut finer and begin it anew, which changes none."""
+        """Leave the gradients of the step; where memory runs out, begin it anew in a way that takes less."""
         scale = 1 / len(batch.pools)
         while True:
             try:
@@ -132,12 +132,9 @@ class EmbedderModule(LightningModule):
             gc.collect()  # what the traceback held
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            self.step.cut_finer(batch.pools)
+            setting = self.step.save_memory(batch.pools)
             log.warning(
-                "step %d ran out of memory and is made again with trainer.micro_batch_tokens=%d, which changes no "
-                "gradient",
-                number,
-                self.step.micro_batch_tokens,
+                "step %d ran out of memory and is made again with %s, which changes no gradient", number, setting
             )
 
     def _cause(self, batch: StepBatch) -> str:
@@ -181,6 +178,7 @@ class EmbedderModule(LightningModule):
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trainable}
         checkpoint["totals"] = asdict(self.totals)
         checkpoint["micro_batch_tokens"] = self.step.micro_batch_tokens
+        checkpoint["grad_cache"] = self.step.grad_cache
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model."""
@@ -193,6 +191,7 @@ class EmbedderModule(LightningModule):
         self.totals = TrainingTotals(**checkpoint["totals"])
         if self.resumes_cut:
             self.step.micro_batch_tokens = checkpoint.get("micro_batch_tokens", self.step.micro_batch_tokens)
+            self.step.grad_cache |= checkpoint.get("grad_cache", False)
 
 
 def warmup_schedule(kind: str, warmup: int, max_steps: int) -> Schedule:

@@ -1,5 +1,7 @@
 """What a training is, in one line."""
 
+from itertools import chain
+
 from torch import nn
 
 from embedllm.datamodule import StepBatch
@@ -18,17 +20,16 @@ def start_line(module: EmbedderModule, batch: StepBatch) -> str:
     step, pool = module.step, batch.pools[0]
     pairs, count = len(pool.anchors), negatives_per_anchor(step.loss, pool)
     pools = [[*pool.anchors, *pool.positives, *pool.negatives] for pool in batch.pools]
-    cuts = step.cuts(pools[0])
-    longest = [max(len(pools[0][i]) for i in micro_batch) for micro_batch in cuts[0]]
-    micro_batches = sum(len(cut) for rows in pools for cut in step.cuts(rows))
+    sizes = step.sizes(pools[0])
+    micro_batches = sum(len(part) for rows in pools for parts in step.sizes(rows) for part in parts)
     trained = sum(parameter.numel() for parameter in module.trainable().values())
     share = trained / sum(parameter.numel() for parameter in module.parameters())
     tokens = sum(len(row) for rows in pools for row in rows)
     return (
-        f"pool of {pairs} pairs, up to {count} negatives an anchor, {_some(len(cuts), 'process', 'es')}, "
-        f"{_some(micro_batches, 'micro-batch', 'es')} of at most {step.micro_batch_tokens:,} tokens, "
+        f"pool of {pairs} pairs, up to {count} negatives an anchor, {_some(len(sizes), 'process', 'es')}, "
+        f"{_some(micro_batches, 'micro-batch', 'es')} of at most {max(chain(*chain(*sizes))):,} tokens, "
         f"{tokens:,} tokens a step, {trained:,} parameters trained ({100 * share:.1f} %), "
-        f"about {expected_bytes(step, cuts[0], longest) / 1e9:.1f} GB for model and training"
+        f"about {expected_bytes(step, sizes[0]) / 1e9:.1f} GB for model and training"
     )
 
 
