@@ -134,6 +134,12 @@ def _shared_tokens_differ(hidden: Tensor) -> bool:
     return bool(change.max() > max(1e-5, 2 * torch.finfo(hidden.dtype).eps))
 
 
+def equal_states(found: Tensor, expected: Tensor) -> bool:
+    """Return whether hidden states are equal but for the rounding of their dtype, which grows from block to block."""
+    tolerance = max(1e-4, 20 * torch.finfo(expected.dtype).eps)
+    return bool((found.float() - expected.float()).norm() < tolerance * expected.float().norm())
+
+
 def _same(x: Tensor, y: Tensor) -> bool:
     return x.shape == y.shape and torch.equal(x, y)
 

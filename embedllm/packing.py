@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
-from embedllm.decoder import eval_mode
+from embedllm.decoder import equal_states, eval_mode
 from embedllm.shared_prefix import Prefix, read_prefix
 
 log = logging.getLogger(__name__)
@@ -106,9 +106,8 @@ def packs(backbone: Any, attention: AbstractContextManager[None] | None = None) 
             together = [read_packed(backbone, rows, prefix) for prefix in (None, read_prefix(backbone, start))]
             for i, row in enumerate(rows):
                 ids = torch.tensor([row], device=weights.device)
-                alone = backbone(input_ids=ids, use_cache=False).last_hidden_state[0].float()
-                errors = [(states[i, : len(row)].float() - alone).norm() for states in together]
-                if not max(errors) < 20 * torch.finfo(weights.dtype).eps * alone.norm():
+                alone = backbone(input_ids=ids, use_cache=False).last_hidden_state[0]
+                if not all(equal_states(states[i, : len(row)], alone) for states in together):
                     return False
         return True
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from embedllm.decoder import eval_mode
+from embedllm.decoder import equal_states, eval_mode
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +96,8 @@ def shares_prefix(backbone: Any, ids: Sequence[int]) -> bool:
     input_ids = torch.tensor([[*ids, ids[0], ids[-1], ids[0]]] * 2, device=weights.device)
     try:
         with torch.no_grad(), eval_mode(backbone):
-            whole = backbone(input_ids=input_ids, use_cache=False).last_hidden_state.float()
-            parts = read_after(backbone, read_prefix(backbone, ids), input_ids).float()
-        return bool((parts - whole).norm() < 20 * torch.finfo(weights.dtype).eps * whole.norm())
+            whole = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+            return equal_states(read_after(backbone, read_prefix(backbone, ids), input_ids), whole)
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         log.debug("the prefix is read with every text: %s", error)
         return False

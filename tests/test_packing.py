@@ -69,6 +69,13 @@ def test_a_backbone_whose_texts_see_each_other_is_found_out(tiny_path: Path) -> 
     assert not packs(model, short_attention(model))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_real_model_is_packed(smollm2_path: Path, dtype: str) -> None:
+    model: Any = load_backbone(str(smollm2_path), dtype=dtype)
+    assert packs(model, short_attention(model))
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("grad_cache", [False, True])
 @pytest.mark.parametrize("head", [MeanPooling, LastTokenPooling, AttentionPooling])

@@ -10,8 +10,9 @@ EMBEDDED_PREFIX = "embedded:"
 EMBEDDED_DATA: dict[str, str] = {
     "wordnet_definitions": "wordnet_definitions.csv",
     "wikipedia_sentences": "wikipedia_sentences.csv",
+    "wikipedia_pairs": "wikipedia_pairs.parquet",
 }
-"""File name by data set. Columns: ``text,label`` (25 classes) and ``title,text`` (no labels)."""
+"""File name by data set. Columns: ``text,label`` (25 classes), ``title,anchor``, and ``anchor,positive`` and more."""
 
 _FOLDER = Path(__file__).parent / "embedded"
 

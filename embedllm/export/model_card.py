@@ -17,6 +17,10 @@ BASES = {"embedded:smollm2_135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apach
 """Hub id and licence of an embedded model."""
 
 DATA = {
+    "embedded:wikipedia_pairs": (
+        "pairs of sentences of the English Wikipedia (dump of 2016), two of one article or one and what SmolLM2-135M "
+        "made of it, CC BY-SA 3.0"
+    ),
     "embedded:wikipedia_sentences": (
         "sentences of 97 articles of the English Wikipedia (dump of 2016; `title` is that of the article), CC BY-SA 3.0"
     ),

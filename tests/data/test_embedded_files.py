@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from embedllm.data.embedded_files import EMBEDDED_DATA, embedded_data_path, resolve_data_path
 from embedllm.errors import InputError
@@ -15,6 +16,9 @@ FOLDER = embedded_data_path("wordnet_definitions").parent
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
+    if path.suffix == ".parquet":
+        rows: list[dict[str, str]] = parquet.read_table(path).to_pylist()
+        return rows
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -128,10 +132,24 @@ def test_the_readme_gives_the_true_number_of_rows():
 def test_an_unknown_name_is_refused_with_the_known_ones():
     message = (
         r"^eval\.tasks: no embedded data set 'wordnet'; "
-        r"the package has embedded:wordnet_definitions, embedded:wikipedia_sentences$"
+        r"the package has embedded:wordnet_definitions, embedded:wikipedia_sentences, embedded:wikipedia_pairs$"
     )
     with pytest.raises(InputError, match=message):
         resolve_data_path("embedded:wordnet", setting="eval.tasks")
+
+
+def test_pairs_are_made_of_the_sentences_and_of_no_definition(definitions, sentences):
+    pairs = read_rows(embedded_data_path("wikipedia_pairs"))
+    texts, titles = [row["anchor"] for row in sentences], [row["title"] for row in sentences]
+    assert {row["generator"] for row in pairs} == {"same_label", "llm"}
+    scored = {plain(row["text"]) for row in definitions}
+    for row in pairs:
+        source = row["source_row"]
+        assert row["anchor"] == texts[source]
+        assert plain(row["anchor"]) != plain(row["positive"])
+        assert not {plain(row["anchor"]), plain(row["positive"])} & scored
+        if row["generator"] == "same_label":
+            assert titles[texts.index(row["positive"])] == titles[source]
 
 
 def test_a_spec_with_the_prefix_means_the_embedded_file():
