@@ -78,6 +78,11 @@ class Look:
     touched: int
     """Nanoseconds, by the clock of the file system."""
 
+    @property
+    def name(self) -> str:
+        """What tells it from the files of others."""
+        return self.owner.token if self.owner is not None else str(self.touched)
+
 
 class RunLock:
     """A lock between processes that see the same folder.
@@ -102,13 +107,10 @@ class RunLock:
             Held: another process has it.
             OSError: the file cannot be made.
         """
-        while not self._made():
+        while not self._makes(self.path):
             seen = look(self.path)
-            if seen is None:  # given back meanwhile
-                continue
-            if self._is_held(seen):
-                raise Held
-            self._remove(seen)
+            if seen is not None and self._takes_over(seen):
+                break
         threading.Thread(target=self._keep, name=f"lock of {self.path.parent.name}", daemon=True).start()
 
     def release(self) -> None:
@@ -118,17 +120,49 @@ class RunLock:
             if self._is_ours():
                 self.path.unlink(missing_ok=True)
 
-    def _made(self) -> bool:
-        """Make the file; False if there is one. The server of a network file system decides who is first."""
+    def _makes(self, path: Path) -> bool:
+        """Make a file that names this owner; False if there is one. The server of the files decides who is first."""
         try:
-            handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return False
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(self.owner), file)
         return True
 
-    def _is_held(self, seen: Look) -> bool:
+    def _takes_over(self, seen: Look) -> bool:
+        """Take the lock over if its owner is dead; False if it has changed meanwhile.
+
+        Only one process can make the file that claims the lock of a given owner, and moves it to the lock's place. A
+        claim whose maker died is claimed like the lock itself.
+
+        Raises:
+            Held: another process has the lock, or is taking it over.
+        """
+        claims, dead, place = list[Path](), seen, self.path
+        while True:
+            if self._is_held(dead, place):
+                raise Held
+            if look(place) != dead:
+                return False
+            place = self.path.with_name(f"{self.path.name}.{dead.name}.claim")
+            if self._makes(place):
+                break
+            claim = look(place)
+            if claim is None:
+                return False
+            claims.append(place)
+            dead = claim
+        if look(self.path) != seen:
+            place.unlink()
+            return False
+        place.replace(self.path)
+        for claim_of_dead in claims:
+            claim_of_dead.unlink(missing_ok=True)
+        return True
+
+    def _is_held(self, seen: Look, path: Path) -> bool:
+        """Return whether the process that made ``path`` works; one on another machine is watched."""
         if seen.owner is not None and seen.owner.is_of_this_machine:
             return seen.owner.works()
         where = seen.owner.host if seen.owner is not None else "an unknown machine"
@@ -136,22 +170,9 @@ class RunLock:
         end = time.monotonic() + self.patience
         while time.monotonic() < end:
             time.sleep(min(LOOK_S, self.patience / 4))
-            if (now := look(self.path)) != seen:
+            if (now := look(path)) != seen:
                 return now is not None
         return False
-
-    def _remove(self, dead: Look) -> None:
-        """Move the file of a dead process away; if another process was faster and it is that one's, give it back."""
-        aside = self.path.with_name(f"{self.path.name}.{self.owner.token}.dead")
-        try:
-            self.path.rename(aside)
-        except FileNotFoundError:
-            return
-        moved = look(aside)
-        if moved is not None and moved.owner != dead.owner:
-            with suppress(OSError):
-                os.link(aside, self.path)
-        aside.unlink(missing_ok=True)
 
     def _keep(self) -> None:
         """Touch the file until the end. A process that was stopped for long may find that it has lost its lock."""

@@ -39,7 +39,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"batches", "row_dropout", "fused_norm", "short_attention", "low_precision", "shared_prefix"},
     {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
     {"centring", "model_spec", "storage", "blueprint", "embedder"},
-    {"scan", "encode_file"},
+    {"scan", "encode_file", "kept"},
     {
         "eval",
         "tracking",

@@ -21,6 +21,7 @@ class StudySweeper(BasicSweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set the launcher up."""
+        _check_installed(config)
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         assert self.launcher is not None
         self.launcher = OnlyMissing(self.launcher)
@@ -40,6 +41,20 @@ class StudySweeper(BasicSweeper):
             composed = self.hydra_context.config_loader.load_sweep_config(self.config, job)
             SWEEP.add(job, composed, [word for word in job if word not in same])
         SWEEP.write(sorted({word for job in jobs for word in job}))
+
+
+def _check_installed(config: DictConfig) -> None:
+    """Raise an InputError if the package of the launcher is not there."""
+    from hydra.core.plugins import Plugins
+
+    target = str(config.hydra.launcher._target_)
+    if target in Plugins.instance().class_name_to_class:
+        return
+    from embedllm.errors import InputError
+
+    option = config.hydra.runtime.choices["hydra/launcher"]
+    extra = next((extra for extra in ("joblib", "submitit", "ray") if extra in target), "joblib,submitit,ray")
+    raise InputError(f"hydra/launcher: {option!r} needs a package that is not here; pip install 'embedllm[{extra}]'")
 
 
 class OnlyMissing:
