@@ -21,6 +21,8 @@ LAUNCHERS = {
     "slurm_local": "hydra_plugins.hydra_submitit_launcher",
     "ray_tasks": "hydra_plugins.hydra_ray_launcher",
 }
+LIMIT_S = 1800  # of a program, on a machine that has other things to do
+
 EXTRAS = {"workers": "joblib", "slurm_local": "submitit", "ray_tasks": "ray"}
 
 
@@ -71,7 +73,7 @@ def test_a_sweep_of_four_jobs_ends_in_its_table(
 ) -> None:
     installed(launcher)
     call = command(tmp_path / "runs", pairs, f"hydra/launcher={launcher}")
-    done = subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(scores(tmp_path / "runs")) == 4
     assert [line.split()[:2] for line in table(done.stdout)[2:]] == [
@@ -84,7 +86,7 @@ def test_a_failed_job_of_another_process_is_told_with_its_error(
 ) -> None:
     installed("workers")
     call = command(tmp_path / "runs", pairs, "hydra/launcher=workers", "prompt=none", "model.layers=1,99")
-    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 1
     assert "failed: model.layers: 99 is not possible" in done.stderr
     assert "Traceback" not in done.stderr
@@ -112,7 +114,7 @@ def test_kills_at_random_moments_change_nothing_in_the_final_table(
     kills = int(os.environ.get("EMBEDLLM_TEST_KILLS", "3"))
     begin = time.monotonic()
     whole = command(tmp_path / "whole", pairs, "hydra/launcher=workers", "eval.cache=false")
-    expected = killed(whole, environment, 600, tmp_path / "whole.log")
+    expected = killed(whole, environment, LIMIT_S, tmp_path / "whole.log")
     seconds = time.monotonic() - begin
     assert expected is not None
     call = command(tmp_path / "killed", pairs, "hydra/launcher=workers", "eval.cache=false")
@@ -121,7 +123,7 @@ def test_kills_at_random_moments_change_nothing_in_the_final_table(
     for _ in range(kills):
         after = draw.uniform(0.2, 1.0) * seconds
         printed = killed(call, environment, after, tmp_path / "killed.log")
-    printed = printed or killed(call, environment, 600, tmp_path / "killed.log")
+    printed = printed or killed(call, environment, LIMIT_S, tmp_path / "killed.log")
     assert printed is not None
     assert table(printed) == table(expected)
     assert scores(tmp_path / "killed") == scores(tmp_path / "whole")
