@@ -28,6 +28,11 @@ class Blueprint:
     """None: the backbone is left as it is loaded."""
 
 
+def prompt_of(name: str, template: str, *, bos: bool | str, append_eos: bool, max_length: int) -> Prompt:
+    """Return a template compiled into the tokenizer of a model; see :func:`embedllm.prompt.compile_prompt`."""
+    return compile_prompt(load_tokenizer(name), template, bos=bos, append_eos=append_eos, max_length=max_length)
+
+
 def draw_up(
     spec: ModelSpec | str,
     *,
@@ -35,8 +40,11 @@ def draw_up(
     bos: bool | str = "auto",
     head: Head = MeanPooling,
     adapter: AdapterSpec | None = None,
+    make_prompt: Callable[..., Prompt] = prompt_of,
 ) -> Blueprint:
     """Return the parts of an embedder; see :meth:`embedllm.embedder.Embedder.from_pretrained` for the arguments.
+
+    ``make_prompt`` is :func:`prompt_of`, or one that keeps what it made.
 
     Raises:
         InputError: naming the setting that is wrong.
@@ -49,8 +57,7 @@ def draw_up(
         check_adapter(adapter, config, layers=spec.layers)
         adapter = resolve_adapter(adapter)
     pooling = head(config.get_text_config(decoder=True).hidden_size)
-    tokenizer = load_tokenizer(spec.name)
-    prompt = compile_prompt(tokenizer, template, bos=bos, append_eos=pooling.appends_eos, max_length=spec.max_length)
+    prompt = make_prompt(spec.name, template, bos=bos, append_eos=pooling.appends_eos, max_length=spec.max_length)
     if pooling.pool_over == "suffix" and prompt.suffix_tokens == 0:
         raise InputError(f"pooling.pool_over: 'suffix', but nothing follows the text in the prompt {template!r}")
     return Blueprint(spec, prompt, pooling, describe_head(head), adapter)

@@ -16,6 +16,9 @@ from embedllm.module import EmbedderModule
 from embedllm.processes import Processes
 from embedllm.tracking import Tracker
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that ask a training to stop."""
+
 
 class ProgressBar(Callback):
     """Steps, the time left, pairs per second and the loss."""
@@ -60,9 +63,10 @@ class LogMetrics(Callback):
 
 
 class Checkpoints(Callback):
-    """Write ``last.ckpt`` every so many steps, at the end, and when SIGINT or SIGTERM asks to stop.
+    """Write ``last.ckpt`` every so many steps, at the end, and when SIGINT, SIGTERM, SIGUSR1 or SIGUSR2 asks to stop.
 
-    A signal takes effect after the step that is running, so the checkpoint always holds whole steps; a second SIGINT
+    Queues send one of them before a time limit; where a launcher has a handler of its own for one, that stays. A
+    signal takes effect after the step that is running, so the checkpoint always holds whole steps; a second SIGINT
     ends the process at once. A signal to one process stops all, and the first of them writes.
 
     Args:
@@ -75,6 +79,7 @@ class Checkpoints(Callback):
         self.folder, self.every, self.processes = folder, every, processes or Processes()
         self.signal: int | None = None
         self.at_once = False
+        self.found = {number: signal.getsignal(number) for number in STOPS}
         self.before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     @property
@@ -84,8 +89,9 @@ class Checkpoints(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take over the signals; Lightning's own handler would stop in the middle of a step."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self._remember)
+        for number, handler in self.found.items():
+            ours = number == signal.SIGINT or handler == signal.SIG_DFL
+            self.before[number] = signal.signal(number, self._remember if ours else handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:

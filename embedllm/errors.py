@@ -23,6 +23,10 @@ class Interrupted(BaseException):
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.number = number
 
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int]]:
+        """Travel from a worker to the process that started it."""
+        return Interrupted, (self.number,)
+
 
 class PeerLost(RuntimeError):
     """Another process of the training has ended."""

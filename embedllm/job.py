@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,7 @@ def run_job(config: Config, plain: Settings, choices: Mapping[str, str], folder:
 
 
 def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> Settings:
+    begin = time.monotonic()
     for group in ("pooling", "loss", "optimizer"):
         if "_target_" not in getattr(config, group):
             raise InputError(f"{group}: nothing is chosen; choose one of conf/{group}")
@@ -125,6 +127,7 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
         else:
             result = _new_result(config, plain, choices, folder, parts, table, tracker)
         result = {**result, **_means(_asked(result, config)["tasks"])}
+        result["seconds"] = round(time.monotonic() - begin + result.get("seconds", 0.0), 3)
         summary = _summary(result)
         failed = False
     finally:

@@ -34,8 +34,13 @@ class Outcome:
     """Whether the traceback is in the run's ``error.txt``."""
 
 
-def report(outcomes: Sequence[Outcome]) -> int:
-    """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input."""
+def report(outcomes: Sequence[Outcome], failure: str | None = None) -> int:
+    """Print the tables and what went wrong; return the exit code: 0 done, 1 a job failed, 2 bad usage or input.
+
+    Args:
+        outcomes: of the jobs.
+        failure: why a sweep ended before all its jobs were made.
+    """
     results = [outcome.result for outcome in outcomes if outcome.result]
     runs = [result for result in results if result.get("tasks")]
     scans = _different_scans(outcomes)
@@ -57,9 +62,10 @@ def report(outcomes: Sequence[Outcome]) -> int:
         for name, score in scored["tasks"].items()
         if "error" in score
     ]
+    sentences += [failure] if failure else []
     for sentence in dict.fromkeys(sentences):
         print(sentence, file=sys.stderr)
-    if failed and all(outcome.bad_input for outcome in failed):
+    if failed and not failure and all(outcome.bad_input for outcome in failed):
         return 2
     return 1 if sentences else 0
 

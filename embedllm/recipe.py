@@ -127,6 +127,7 @@ def plan_embedder(config: Config, head: "Head | None" = None) -> "Blueprint":
 
     from embedllm.adapter import AdapterSpec
     from embedllm.blueprint import draw_up
+    from embedllm.kept import kept_prompt
     from embedllm.model_spec import ModelSpec
 
     trained = config.trainer.max_steps > 0 or config.adapter.path is not None
@@ -138,13 +139,18 @@ def plan_embedder(config: Config, head: "Head | None" = None) -> "Blueprint":
             bos=config.prompt.bos,
             head=head or head_factory(config.pooling),
             adapter=AdapterSpec(**vars(config.adapter)) if trained else None,
+            make_prompt=kept_prompt,
         )
 
 
 def build_embedder(parts: "Blueprint", config: Config) -> "Embedder":
-    """Return the embedder of a run, on the accelerator if there is one."""
+    """Return the embedder of a run, on the accelerator if there is one; one with an adapter has weights of its own."""
     from embedllm.embedder import Embedder
+    from embedllm.kept import forget, kept_embedder
 
+    if parts.adapter is None:
+        return kept_embedder(parts)
+    forget()
     return Embedder.from_blueprint(parts, seed=config.seed).to_accelerator()
 
 
@@ -157,9 +163,10 @@ def untrained_encoder(parts: "Blueprint", config: Config, embedder: "Embedder | 
         embedder: has the weights, if they are loaded already.
     """
     if config.eval.cache:
+        from embedllm.kept import kept_embedder
         from embedllm.scan.cached_encoder import CachedEncoder
 
-        return CachedEncoder(parts, centred=config.centring, embedder=embedder)
+        return CachedEncoder(parts, centred=config.centring, embedder=embedder, load=kept_embedder)
     embedder = embedder or build_embedder(parts, config)
     if config.centring:
         embedder.centre()

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from embedllm.errors import InputError
+from embedllm.run_lock import Held, RunLock
 
 ALWAYS = ("model", "prompt", "pooling", "seed")
 """Settings that decide the weights of every run."""
@@ -151,18 +150,18 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Make the folder, and keep other processes off it; what killed ones left half written is removed first.
 
-        The kernel releases the lock when the process ends, however it does. A folder that is still empty at the end is
-        removed.
+        A process that ends, however it does, leaves a lock that the next one takes over. A folder that is still empty
+        at the end is removed.
 
         Raises:
             Busy: another process has the lock.
             InputError: the folder cannot be made or written to.
         """
         self.create()
-        lock = FileLock(self.lock)
+        lock = RunLock(self.lock)
         try:
-            lock.acquire(blocking=False)
-        except Timeout as error:
+            lock.acquire()
+        except Held as error:
             raise Busy(
                 f"RUN: {str(self.path)!r}: another process is at work on this run; wait for it or stop it"
             ) from error
@@ -172,10 +171,9 @@ class RunFolder:
             clear_leftovers(self.path)
             yield
         finally:
-            self.lock.unlink(missing_ok=True)
+            lock.release()
             with suppress(OSError):  # there is something in it
                 self.path.rmdir()
-            lock.release()
 
     def create(self) -> None:
         """Make the folder.

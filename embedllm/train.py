@@ -8,10 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises its errors instead of printing them and exiting
 
@@ -19,20 +17,19 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from embedllm.config import Config, check_known, check_values, config_dir
+from embedllm.config import Config, config_dir
 from embedllm.errors import InputError, Interrupted, PeerLost
 from embedllm.fine_tune import follow
-from embedllm.hydra_errors import ERRORS, explain, explain_value
-from embedllm.job import dry_run, finished, run_folder, run_job
+from embedllm.hydra_errors import ERRORS, explain_value
+from embedllm.job import dry_run, run_job
 from embedllm.launch import place
 from embedllm.outcomes import Outcome, report
-from embedllm.report.tables import flatten
 from embedllm.runs import Busy, replace_text
-from embedllm.scan_job import finished_scan, run_scan, scan_folder
-from embedllm.scan_settings import check_scan
+from embedllm.scan_job import run_scan
+from embedllm.sweep import SWEEP, Job, sentence_of, settle
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +43,14 @@ OUTCOMES: list[Outcome] = []
 def main() -> int:
     """Run the program and return its exit code: 0 done, 1 a run failed, 2 bad usage or input."""
     OUTCOMES.clear()
+    SWEEP.clear()
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # Hydra wants it first
     try:
         _program()
     except ERRORS as error:
-        return _refuse(explain(error, _settings()))
+        return _refuse(sentence_of(error))
+    except InputError as error:
+        return _refuse(str(error))
     except OSError as error:  # Hydra makes the study's folder before our code runs
         return _refuse(f"runs_dir: {error.filename!r} cannot be written to ({error.strerror})")
     except ValueError as error:
@@ -61,7 +61,7 @@ def main() -> int:
         if place().rank == 0:
             print("interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
-    return report(OUTCOMES)
+    return report(SWEEP.outcomes(OUTCOMES) if SWEEP.jobs else OUTCOMES, SWEEP.failure)
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -76,32 +76,26 @@ def _job(cfg: DictConfig) -> Outcome:
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     outcome = Outcome()
     try:
-        plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-        check_known(plain)
-        config: Any = OmegaConf.to_object(cfg)
-        choices = _choices(plain)
-        scans = bool(config.scan.poolings)
-        if scans:
-            check_scan(config, choices)
+        job = settle(cfg, HydraConfig.get().runtime.choices, sweep)
+        if job.scans:
             _warn_of_pooling()
-        _check(config, sweep)
         if place().rank > 0:
-            _follow(config, plain)
+            _follow(job)
             return outcome
-        if config.dry_run:
-            _print_estimate(config)
+        if job.config.dry_run:
+            _print_estimate(job.config)
             return outcome
-        outcome.folder = (scan_folder if scans else run_folder)(plain, choices)
-        outcome.result = (finished_scan if scans else finished)(config, outcome.folder)
+        outcome.folder = job.folder()
+        outcome.result = job.finished(outcome.folder)
         if outcome.result is not None:
             log.info("%s: already done", outcome.folder.path)
         else:
-            outcome.result = (run_scan if scans else run_job)(config, plain, choices, outcome.folder)
+            make = run_scan if job.scans else run_job
+            outcome.result = make(job.config, job.plain, job.choices, outcome.folder)
     except Busy as error:  # its folder is another's
         outcome.error, outcome.bad_input = str(error), True
     except (InputError, OmegaConfBaseException) as error:
-        outcome.error = explain(error, _settings()) if isinstance(error, ERRORS) else str(error)
-        outcome.bad_input = True
+        outcome.error, outcome.bad_input = sentence_of(error), True
         if sweep:
             _record_failure(outcome, outcome.error)
     except Exception as error:
@@ -139,49 +133,12 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _check(config: Config, sweep: bool) -> None:
-    count, local = place().count, place().local_count
-    if sweep and max(config.trainer.devices, count) > 1:
-        raise InputError(
-            f"trainer.devices: {max(config.trainer.devices, count)} with -m, but a sweep gives each run one device; "
-            "use trainer.devices=1, or start runs on several devices one by one"
-        )
-    if count > 1 and config.trainer.devices not in (1, local):
-        raise InputError(
-            f"trainer.devices: {config.trainer.devices}, but torchrun started {local} processes on this machine; "
-            "leave the setting out"
-        )
-    check_values(config)
-
-
-def _follow(config: Config, plain: dict[str, Any]) -> None:
+def _follow(job: Job) -> None:
     """Do what the processes of a run besides the first do: they train with it, quietly, and nothing else."""
     logging.getLogger("embedllm").setLevel(logging.ERROR)
-    if not config.dry_run and not config.scan.poolings:
+    if not job.config.dry_run and not job.scans:
         with suppress(PeerLost):  # it has told the user why
-            follow(config, plain, run_folder(plain, _choices(plain)))
-
-
-def _choices(plain: Mapping[str, Any]) -> dict[str, str]:
-    """Return the option that was chosen in each group; a value that is not the option's own has another name."""
-    chosen = {
-        group: option
-        for group, option in HydraConfig.get().runtime.choices.items()
-        if isinstance(option, str) and not group.startswith("hydra/")
-    }
-    if (
-        chosen.get("prompt") is None
-        or _yaml_value("prompt", chosen["prompt"], "template") != plain["prompt"]["template"]
-    ):
-        chosen["prompt"] = "custom"
-    if chosen.get("model") is None or _yaml_value("model", chosen["model"], "name") != plain["model"]["name"]:
-        chosen["model"] = Path(plain["model"]["name"]).name
-    return {"pooling": "custom", **chosen}
-
-
-def _yaml_value(group: str, option: str, key: str) -> Any:
-    path = config_dir() / group / f"{option}.yaml"
-    return OmegaConf.select(OmegaConf.load(path), key) if path.is_file() else None
+            follow(job.config, job.plain, job.folder())
 
 
 def _record_failure(outcome: Outcome, text: str) -> None:
@@ -199,20 +156,6 @@ def _record_failure(outcome: Outcome, text: str) -> None:
 def _refuse(sentence: str) -> int:
     print(sentence, file=sys.stderr)
     return 2
-
-
-def _settings() -> list[str]:
-    """Return the names of all settings and groups, for suggestions."""
-    schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    names = [*schema, *flatten(schema)]
-    for path in config_dir().glob("*/*.yaml"):  # the open groups have what their options have
-        names += [f"{path.parent.name}.{name}" for name in flatten(_yaml_values(path))]
-    return list(dict.fromkeys(names))
-
-
-def _yaml_values(path: Path) -> dict[str, Any]:
-    values: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(name): value for name, value in values.items() if name != "defaults"}
 
 
 def _raised_by_hydra(error: BaseException) -> bool:

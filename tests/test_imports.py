@@ -13,6 +13,8 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {
         "targets",
         "runs",
+        "run_lock",
+        "study",
         "provenance",
         "quiet",
         "config",
@@ -37,7 +39,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"batches", "row_dropout", "fused_norm", "low_precision", "shared_prefix", "packing", "short_attention"},
     {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
     {"centring", "model_spec", "storage", "blueprint", "embedder"},
-    {"scan", "encode_file", "allocator", "workers", "gradient_sums"},
+    {"scan", "encode_file", "allocator", "workers", "gradient_sums", "kept"},
     {
         "eval",
         "tracking",
@@ -57,6 +59,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"scorebook", "development"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
+    {"sweep"},
     {"commands"},
     {"train", "cli"},
 ]
@@ -67,7 +70,7 @@ ONLY_IN = {
     "sentence_transformers": {"export", "eval"},
     "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
     "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings"},
-    "omegaconf": {"train", "config", "hydra_errors", "synth_settings"},
+    "omegaconf": {"train", "sweep", "config", "hydra_errors", "synth_settings"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

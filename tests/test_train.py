@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from embedllm import job, recipe, scan_job, train
+from embedllm import job, recipe, scan_job, sweep
+from embedllm.run_lock import RunLock
 from embedllm.runs import RunFolder
 from embedllm.train import main
 
@@ -366,15 +366,15 @@ def test_a_run_that_another_process_is_at_work_on_is_left_alone(
     def folder_of_another(*args: Any) -> RunFolder:
         held.append(original(*args))
         held[0].create()
-        lock = FileLock(held[0].lock)
-        lock.acquire()
-        locks.append(lock)
+        if not locks:
+            locks.append(RunLock(held[0].lock))
+            locks[0].acquire()
         return held[0]
 
-    locks: list[Any] = []
+    locks: list[RunLock] = []
     name = "scan_folder" if kind == "scan" else "run_folder"
     original = getattr(target, name)
-    monkeypatch.setattr(train, name, folder_of_another)
+    monkeypatch.setattr(sweep, name, folder_of_another)
     code, printed = run(*words)
     assert code == 2
     sentence = f"RUN: {str(held[0].path)!r}: another process is at work on this run; wait for it or stop it"
@@ -389,7 +389,7 @@ def test_a_run_that_was_finished_meanwhile_is_not_made_again(
 ) -> None:
     run()
     before = run_of(tmp_path).result.stat().st_mtime_ns
-    monkeypatch.setattr(train, "finished", lambda *_: None)  # looked before the other process was done
+    monkeypatch.setattr(sweep, "finished", lambda *_: None)  # looked before the other process was done
     monkeypatch.setattr(job, "plan_embedder", lambda *_: pytest.fail("it was made again"))
     assert run()[0] == 0
     assert run_of(tmp_path).result.stat().st_mtime_ns == before

@@ -77,6 +77,7 @@ def comparable(run: Path) -> dict[str, Any]:
     for name in ("seconds", "pairs_per_second", "peak_memory_gb"):
         result["train"].pop(name)
     result["config"].pop("runs_dir")
+    result.pop("seconds")
     return result
 
 
@@ -150,9 +151,36 @@ def test_scoring_or_not_changes_no_bit_of_the_weights(
     assert weights(only_run(tmp_path / "a")) == weights(only_run(tmp_path / "b"))
 
 
-@pytest.mark.parametrize("at", [3, STEPS])
+def test_a_signal_that_a_launcher_handles_is_left_to_it(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As submitit does, which puts the job back into the queue."""
+    from embedllm.module import EmbedderModule
+
+    seen: list[int] = []
+    count = EmbedderModule._count
+
+    def count_and_signal(self: EmbedderModule, *arguments: Any) -> None:
+        count(self, *arguments)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    monkeypatch.setattr(EmbedderModule, "_count", count_and_signal)
+    before = signal.signal(signal.SIGUSR2, lambda number, _: seen.append(number))
+    try:
+        assert train(settings, tmp_path / "run", monkeypatch) == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert seen == [signal.SIGUSR2] * STEPS
+
+
+@pytest.mark.parametrize(("at", "number"), [(3, signal.SIGTERM), (STEPS, signal.SIGTERM), (3, signal.SIGUSR1)])
 def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
-    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at: int
+    settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    at: int,
+    number: signal.Signals,
 ) -> None:
     from embedllm.module import EmbedderModule
 
@@ -162,13 +190,13 @@ def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
     def count_and_signal(self: EmbedderModule, *arguments: Any) -> None:
         count(self, *arguments)
         if self.totals.steps == at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(number)
     with monkeypatch.context() as patch:
         patch.setattr(EmbedderModule, "_count", count_and_signal)
-        assert train(settings, tmp_path / "cut", monkeypatch) == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == handler
+        assert train(settings, tmp_path / "cut", monkeypatch) == 128 + number
+    assert signal.getsignal(number) == handler
     assert "the same command goes on" in capsys.readouterr().err
     run = only_run(tmp_path / "cut")
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)

@@ -5,7 +5,7 @@ Legend: N texts, D width of a vector.
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class CachedEncoder:
         also: embedders that share model and prompt with ``plan``; it may be one of them.
         centred: subtract the mean of :func:`embedllm.centring.reference_texts` before vectors are normalised.
         embedder: has the weights that ``plan`` names, unchanged, if they are loaded already; as deep as the deepest.
+        load: makes it when it is needed.
 
     Raises:
         ValueError: the embedders do not share model and prompt.
@@ -61,13 +62,14 @@ class CachedEncoder:
         *,
         centred: bool = False,
         embedder: Embedder | None = None,
+        load: Callable[[Blueprint], Embedder] = lambda parts: Embedder.from_blueprint(parts).to_accelerator(),
     ) -> None:
         self.plan, self.centred = plan, centred
         self.cache = VectorCache() if cache is None else cache
         self.key = variant_key(plan)
         self.plans = {variant_key(other): other for other in (*also, plan)}
         check_plans(list(self.plans.values()))
-        self.embedder = embedder
+        self.embedder, self.load = embedder, load
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> Vectors:
         """Return the vectors of ``texts`` in their order, (N, D) float32, normalised if the head says so.
@@ -134,7 +136,7 @@ class CachedEncoder:
             layers = max(depth_of(plan.spec) for plan in plans)
             normed = any(plan.spec.final_norm for plan in plans)
             spec = replace(self.plan.spec, layers=layers, final_norm=normed)
-            self.embedder = Embedder.from_blueprint(replace(self.plan, spec=spec)).to_accelerator()
+            self.embedder = self.load(replace(self.plan, spec=spec))
         return Scan(self.embedder, plans)
 
 
