@@ -54,7 +54,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "estimate",
     },
     {"scoring", "report", "recipe", "export", "synth"},
-    {"scorebook", "development"},
+    {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
     {"commands"},
@@ -64,6 +64,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "mteb": {"eval"},
     "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "sentence_transformers": {"export", "eval"},
     "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
     "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings"},
