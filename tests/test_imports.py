@@ -57,6 +57,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
+    {"reproduction"},
     {"commands"},
     {"train", "cli"},
 ]
@@ -67,8 +68,8 @@ ONLY_IN = {
     "wandb_workspaces": {"tracking"},
     "sentence_transformers": {"export", "eval"},
     "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
-    "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings"},
-    "omegaconf": {"train", "config", "hydra_errors", "synth_settings"},
+    "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings", "reproduction"},
+    "omegaconf": {"train", "config", "hydra_errors", "synth_settings", "reproduction"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
