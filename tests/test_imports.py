@@ -57,7 +57,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
     {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
-    {"reproduction"},
+    {"reproduction", "dashboard"},
     {"commands"},
     {"train", "cli"},
 ]

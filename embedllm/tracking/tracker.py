@@ -91,10 +91,14 @@ class Tracker:
 
 
 class NoTracker(Tracker):
-    """Records nothing: what the processes of a training besides the first have."""
+    """Writes no ``metrics.csv``: for the processes of a training besides the first, and for what has no numbers.
 
-    def __init__(self) -> None:
-        self.sinks = {}
+    Args:
+        sinks: by name.
+    """
+
+    def __init__(self, sinks: Mapping[str, Sink] | None = None) -> None:
+        self.sinks = dict(sinks or {})
         self.caught_up = True
 
     def keep(self, wanted: Callable[[int, str], bool]) -> None:

@@ -74,26 +74,26 @@ class WandbSink:
     def finish(self, summary: Mapping[str, Any], figures: Sequence[Path], failed: bool) -> None:
         """Record summary and figures, and close the W&B run."""
         run = self.logger.experiment
-        images = {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures if path.suffix == ".png"}
-        if images:
-            run.log(images)
-        self.attach(figures, "figures")
+        shown = {f"figures/{path.stem}": _shown(path) for path in figures if path.suffix in (".png", ".html")}
+        if shown:
+            run.log(shown)
+        if figures:
+            run.log_artifact(self._artifact(figures, Path(run.settings.sync_dir)))
         run.summary.update(dict(summary))
         run.finish(exit_code=int(failed))
         if run.settings.mode in OFFLINE and not failed:
             self._drop_earlier(Path(run.settings.sync_dir))
 
-    def attach(self, files: Sequence[Path], kind: str) -> None:
-        """Record files as an artifact."""
-        if files:
-            run = self.logger.experiment
-            folder = Path(run.settings.sync_dir) / kind  # W&B would keep its copies outside of the record
-            folder.mkdir(parents=True, exist_ok=True)
-            artifact = wandb.Artifact(f"{self.identity.id}-{kind}", type=kind)
-            for path in files:
-                copy = shutil.copyfile(path, folder / path.name)
-                artifact.add_file(str(copy), policy="immutable", skip_cache=True)
-            run.log_artifact(artifact)
+    def _artifact(self, files: Sequence[Path], record: Path) -> wandb.Artifact:
+        """Return an artifact of ``files``; W&B itself would keep its copies outside of the record."""
+        kind = "report" if self.identity.job_type == "report" else "figures"
+        folder = record / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        artifact = wandb.Artifact(f"{self.identity.id}-figures" if kind == "figures" else self.identity.id, type=kind)
+        for path in files:
+            copy = shutil.copyfile(path, folder / path.name)
+            artifact.add_file(str(copy), policy="immutable", skip_cache=True)
+        return artifact
 
     def abandon(self) -> None:
         """Close the W&B run that is open; the next one would go on with it."""
@@ -144,3 +144,8 @@ def _has_account() -> bool:
     except wandb.Error as error:
         log.warning("logger wandb: %s", " ".join(str(error).split()))
         return False
+
+
+def _shown(path: Path) -> Any:
+    """Return what W&B shows of a figure or a page."""
+    return wandb.Image(str(path)) if path.suffix == ".png" else wandb.Html(str(path), inject=False)
