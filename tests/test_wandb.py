@@ -169,13 +169,13 @@ def test_a_server_that_does_not_answer_costs_seconds_once_and_no_record(
     made = tracker(folder)
     made.log({"train/loss": 0.5}, 1)
     made.finish({"score": 42.0})
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 40  # 11 s on an idle machine
     assert caplog.text.count("W&B does not answer, so the run is recorded offline") == 1
     other = RunFolder(folder.path.with_name("last-none-12345678"))
     other.create()
     begin = time.monotonic()
     tracker(other).finish({"score": 43.0})
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 20  # 1 s
     assert caplog.text.count("W&B does not answer") == 1
     records = [record for path in (folder.path, other.path) for record in read(path)]
     assert [record.summary["score"] for record in records] == [42, 43]
@@ -188,6 +188,7 @@ def test_an_init_that_always_raises_leaves_the_run_alone(
         raise RuntimeError("no W&B\nfor you")
 
     monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
     monkeypatch.setattr(wandb, "init", broken)
     made = tracker(folder)
     made.log({"train/loss": 0.5}, 1)
@@ -195,6 +196,24 @@ def test_an_init_that_always_raises_leaves_the_run_alone(
     assert made.sinks == {}
     assert caplog.text.count("failed and is left out from here on: RuntimeError: no W&B for you") == 1
     assert folder.metrics.read_text().splitlines()[1:] == ["1,train/loss,0.5"]
+
+
+def test_an_init_that_raises_online_is_made_offline(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = wandb.init
+
+    def broken(**arguments: Any) -> Any:
+        if arguments["mode"] != "offline":
+            raise wandb.errors.CommError("permission denied")
+        return whole(**arguments)
+
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
+    monkeypatch.setattr(wandb, "init", broken)
+    tracker(folder).finish({"score": 42.0})
+    assert "recorded offline (permission denied)" in caplog.text
+    assert [record.summary["score"] for record in read(folder.path)] == [42]
 
 
 def test_a_log_that_raises_in_the_middle_ends_the_w_and_b_run_only(

@@ -60,10 +60,9 @@ class WandbSink:
         except Exception as error:
             if mode in OFFLINE:
                 raise
-            reason = " ".join(str(error).split())
-            log.warning("logger wandb: W&B does not answer, so the run is recorded offline (%s)", reason)
-            WandbSink.silent_until = time.monotonic() + AGAIN_AFTER
-            wandb.teardown()  # or the id would be in use
+            _leave_alone(error)
+            with suppress(Exception):  # W&B's service may be what has failed
+                wandb.teardown()  # or the id would be in use
             self.logger = self._open("offline")
         self.logger.log_hyperparams(dict(settings))
 
@@ -103,10 +102,19 @@ class WandbSink:
     def _mode(self) -> str | None:
         """Return the mode to pass to W&B; None where its own settings say it."""
         asked = self.node.get("mode") or os.environ.get("WANDB_MODE")
-        if asked is None and not _has_account():
+        if asked not in (None, "online", "run"):
+            return str(asked)
+        if time.monotonic() < WandbSink.silent_until:
+            return "offline"
+        try:
+            known = wandb.login(prompt=False, verify=True)  # waits for ten seconds; opening a run, for minutes
+        except wandb.Error as error:
+            _leave_alone(error)
+            return "offline"
+        if not known and asked is None:
             log.info("logger wandb: no account is set up, so the run is recorded offline (send it with: wandb sync)")
             return "offline"
-        return "offline" if time.monotonic() < WandbSink.silent_until else asked
+        return asked
 
     def _open(self, mode: str | None) -> Any:
         self.abandon()
@@ -137,13 +145,11 @@ class WandbSink:
                     shutil.rmtree(path)
 
 
-def _has_account() -> bool:
-    """Return whether W&B knows who the user is; the server is not asked."""
-    try:
-        return wandb.login(prompt=False, verify=False)
-    except wandb.Error as error:
-        log.warning("logger wandb: %s", " ".join(str(error).split()))
-        return False
+def _leave_alone(error: Exception) -> None:
+    """Say that W&B does not answer, and do not ask again for a while."""
+    reason = " ".join(str(error).split())
+    log.warning("logger wandb: W&B does not answer, so the run is recorded offline (%s)", reason)
+    WandbSink.silent_until = time.monotonic() + AGAIN_AFTER
 
 
 def _shown(path: Path) -> Any:
