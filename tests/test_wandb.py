@@ -165,18 +165,19 @@ def test_a_server_that_does_not_answer_costs_seconds_once_and_no_record(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     online(monkeypatch)
+    asked: list[Any] = []
+    login = wandb.login
+    monkeypatch.setattr(wandb, "login", lambda **arguments: asked.append(arguments) or login(**arguments))
     begin = time.monotonic()
     made = tracker(folder)
     made.log({"train/loss": 0.5}, 1)
     made.finish({"score": 42.0})
-    assert time.monotonic() - begin < 40  # 11 s on an idle machine
-    assert caplog.text.count("W&B does not answer, so the run is recorded offline") == 1
+    assert time.monotonic() - begin < 60  # 11 s on an idle machine; W&B alone waits for minutes
     other = RunFolder(folder.path.with_name("last-none-12345678"))
     other.create()
-    begin = time.monotonic()
     tracker(other).finish({"score": 43.0})
-    assert time.monotonic() - begin < 20  # 1 s
-    assert caplog.text.count("W&B does not answer") == 1
+    assert len(asked) == 1
+    assert caplog.text.count("W&B does not answer, so the run is recorded offline") == 1
     records = [record for path in (folder.path, other.path) for record in read(path)]
     assert [record.summary["score"] for record in records] == [42, 43]
 
@@ -288,6 +289,7 @@ def test_a_scan_is_recorded_with_its_cells_along_the_depth(
     assert record.summary["score"] == record.summary["eval/animals"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_scores")
 def test_a_run_ends_as_ever_when_the_server_is_away(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
