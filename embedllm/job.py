@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedllm import tracked
 from embedllm.config import Config
 from embedllm.development import check_development, check_overlap
 from embedllm.errors import InputError
@@ -116,7 +117,7 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
     prepare_tasks(specs, config.eval.max_documents)  # raises for what is wrong with them, before weights load
     log.info("%s", folder.path)
     replace_text(folder.config, _yaml(plain))
-    tracker = _tracker(config, plain, folder)
+    tracker = _tracker(config, plain, choices, folder)
     summary: dict[str, Any] = {}
     failed = True
     try:
@@ -128,10 +129,10 @@ def _run(config: Config, plain: Settings, choices: Mapping[str, str], folder: Ru
             result = _new_result(config, plain, choices, folder, parts, table, tracker)
         result = {**result, **_means(_asked(result, config)["tasks"])}
         result["seconds"] = round(time.monotonic() - begin + result.get("seconds", 0.0), 3)
-        summary = _summary(result)
+        summary = tracked.summary(result)
         failed = False
     finally:
-        tracker.finish(summary, failed)
+        tracker.finish(summary, [] if failed else tracked.figures(folder), failed)
     folder.write_result(result)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     for stage in ("before", "after"):
@@ -260,31 +261,17 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(scores) else None
 
 
-def _summary(result: Settings) -> Settings:
-    """Return what dashboards sort by."""
-    scores = {f"eval/{name}": task["main_score"] for name, task in result["tasks"].items() if "main_score" in task}
-    before = {f"before/{name}": task["before"] for name, task in result["tasks"].items() if task.get("before")}
-    train = {f"train/{name}": value for name, value in (result["train"] or {}).items()}
-    intrinsic = {
-        f"intrinsic/{stage}/{name}": value
-        for stage, found in result.get("intrinsic", {}).items()
-        for name, value in found.items()
-    }
-    return {**scores, **before, **train, **intrinsic, "score": result["score"], "score_before": result["score_before"]}
-
-
 def _saved(folder: RunFolder) -> "Embedder":
     from embedllm.embedder import Embedder
 
     return Embedder.load(folder.path).to_accelerator()
 
 
-def _tracker(config: Config, plain: Settings, folder: RunFolder) -> "Tracker":
-    from embedllm.report.tables import flatten
-    from embedllm.tracking import Tracker, build_loggers
+def _tracker(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> "Tracker":
+    from embedllm.tracking import Tracker, build_sinks
 
-    tracker = Tracker(folder, build_loggers(config.logger, folder, config.study))
-    tracker.start(flatten(plain))
+    tracker = Tracker(folder, build_sinks(config.logger, tracked.identity(plain, choices, folder)))
+    tracker.start(tracked.settings(plain, choices, folder))
     return tracker
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 PACKAGES = ("embedllm", "torch", "transformers", "tokenizers", "peft", "lightning", "mteb", "numpy", "scikit-learn")
 
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "ATEN_CPU_CAPABILITY")
+"""Environment variables that decide what computes, and how exactly."""
+
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a score."""
@@ -45,6 +48,18 @@ def hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
     return f"{os.cpu_count()} cores, {_processor()}"
+
+
+def threads() -> int:
+    """Return how many threads compute on the processor; rounding depends on it."""
+    import torch
+
+    return int(torch.get_num_threads())
+
+
+def environment() -> dict[str, str]:
+    """Return those of :data:`VARIABLES` that are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 def _processor() -> str:

@@ -55,6 +55,21 @@ def identified(plain: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
+def inputs(plain: Mapping[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of the files that decide the weights, by the setting that names them.
+
+    Raises:
+        InputError: if a file is missing.
+    """
+    known = identified(plain)
+    named = [("model", "name"), ("data", "path"), ("adapter", "path"), ("eval", "dev")]
+    return {
+        f"{group}.{name}": found if isinstance(found, str) else ",".join(map(str, found))
+        for group, name in named
+        if (found := known[group][name]) != plain[group][name]
+    }
+
+
 def _development_identity(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the evaluation with each file of ``dev`` replaced by its digest, and its sample size."""
     specs = parse_specs(evaluation["dev"], "eval.dev", evaluation["mirror"])
@@ -71,7 +86,7 @@ def _task_identity(spec: TaskSpec) -> str:
 
 def origin(config: Config, plain: Mapping[str, Any], choices: Mapping[str, str], folder: RunFolder) -> dict[str, Any]:
     """Return what the result of a run or a scan says of where it comes from."""
-    from embedllm.provenance import commit, hardware, versions
+    from embedllm.provenance import commit, environment, hardware, threads, versions
 
     return {
         "run_id": folder.path.name.rpartition("-")[2],
@@ -82,6 +97,10 @@ def origin(config: Config, plain: Mapping[str, Any], choices: Mapping[str, str],
         "versions": versions(),
         "commit": commit(),
         "hardware": hardware(),
+        "inputs": inputs(plain),
+        "directory": str(Path.cwd()),
+        "threads": threads(),
+        "environment": environment(),
     }
 
 

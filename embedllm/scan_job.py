@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from embedllm import tracked
 from embedllm.config import Config
 from embedllm.errors import InputError
 from embedllm.eval.score import mean_score
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from embedllm.blueprint import Blueprint
     from embedllm.eval.specs import TaskSpec
     from embedllm.scan.cells import Cell
+    from embedllm.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +76,32 @@ def _scan(config: Config, plain: Settings, choices: Mapping[str, str], folder: R
     known = {key: cell["tasks"] for key, cell in stored.items()}
     result = origin(config, plain, choices, folder)
     found: Settings = {}
-    for cell, tasks in _scored(plans, config, specs, known):
-        stored[_key(asdict(cell))] = {**asdict(cell), "tasks": tasks}
-        cells = [stored[key] for key in (_key(asdict(cell)) for cell in plans) if key in stored]
-        found = {**result, "complete": len(cells) == len(plans), "cells": cells}
-        replace_text(folder.scan, json.dumps(found))
-    return _asked(found, specs)
+    tracker = _tracker(config, plain, choices, folder)
+    summary: Settings = {}
+    try:
+        for cell, tasks in _scored(plans, config, specs, known):
+            stored[_key(asdict(cell))] = {**asdict(cell), "tasks": tasks}
+            cells = [stored[key] for key in (_key(asdict(cell)) for cell in plans) if key in stored]
+            found = {**result, "complete": len(cells) == len(plans), "cells": cells}
+            replace_text(folder.scan, json.dumps(found))
+            tracker.log(tracked.cell_numbers({**asdict(cell), "tasks": tasks}), cell.layers)
+        asked = _asked(found, specs)
+        summary = tracked.scan_summary(asked)
+    finally:
+        tracker.finish(summary, failed=not summary)
+    return asked
+
+
+def _tracker(config: Config, plain: Settings, choices: Mapping[str, str], folder: RunFolder) -> "Tracker":
+    """Return what gets the numbers of the scan; without loggers nothing does, as all are in ``scan.json``."""
+    from embedllm.tracking import NoTracker, Tracker, build_sinks
+
+    if not config.logger:
+        return NoTracker()
+    tracker = Tracker(folder, build_sinks(config.logger, tracked.identity(plain, choices, folder)))
+    tracker.keep(lambda step, name: False)  # cells of earlier attempts are told again
+    tracker.start(tracked.settings(plain, choices, folder))
+    return tracker
 
 
 def plan_scan(config: Config) -> Plans:

@@ -56,8 +56,6 @@ def _idle(config: Config, pooling: str) -> Iterator[tuple[str, Any, str]]:
         yield "export", True, "it keeps no model, so export a run of its winner"
     if config.eval.dev:
         yield "eval.dev", list(config.eval.dev), "it trains nothing, so leave it out"
-    if config.logger:
-        yield "logger", list(config.logger), "what it finds is in the study's ranking.csv, so leave it out"
     own = pooling_option(pooling) if _file(pooling).is_file() else config.pooling
     for name, value in config.pooling.items():
         if value != own.get(name):

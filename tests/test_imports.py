@@ -56,10 +56,11 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "estimate",
     },
     {"scoring", "report", "recipe", "export", "synth"},
-    {"scorebook", "development"},
+    {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
     {"sweep"},
+    {"reproduction", "dashboard"},
     {"commands"},
     {"train", "cli"},
 ]
@@ -67,10 +68,11 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ONLY_IN = {
     "mteb": {"eval"},
     "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "sentence_transformers": {"export", "eval"},
     "lightning": {"checkpoint", "module", "datamodule", "callbacks", "mteb_callback", "training"},
-    "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings"},
-    "omegaconf": {"train", "sweep", "config", "hydra_errors", "synth_settings"},
+    "hydra": {"train", "recipe", "tracking", "hydra_errors", "synth_settings", "reproduction"},
+    "omegaconf": {"train", "sweep", "config", "hydra_errors", "synth_settings", "reproduction"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

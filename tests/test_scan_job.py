@@ -192,7 +192,6 @@ def test_a_task_that_cannot_be_had_leaves_the_others(run: Run, tmp_path: Path, l
         (["scan.poolings=[mean]", "centring=true"], "centring: True has no effect on a scan; scan.centring says"),
         (["scan.poolings=[mean]", "export=true"], "export: True has no effect on a scan; it keeps no model, so"),
         (["scan.poolings=[mean]", "eval.dev=[a.csv]"], "eval.dev: ['a.csv'] has no effect on a scan; it trains noth"),
-        (["scan.poolings=[mean]", "logger=wandb"], "logger: ['wandb'] has no effect on a scan; what it finds is in"),
         (["scan.poolings=[last]", "pooling.pool_over=text"], "pooling.pool_over: 'text' has no effect on a scan; use"),
         (["scan.poolings=[last]", "pooling.normalize=false"], "pooling.normalize: False has no effect on a scan; its"),
         (["scan.poolings=[mean]", "eval.tasks=[]"], "eval.tasks: [], but a scan without a task finds nothing"),
