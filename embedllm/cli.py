@@ -8,10 +8,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from embedllm.commands import compare, dashboard, encode, evaluate, export, map, reproduce, status, synth
+from embedllm.commands import compare, dashboard, encode, evaluate, export, map, report, reproduce, status, synth
 from embedllm.errors import InputError
 
-COMMANDS = (evaluate, compare, encode, export, map, status, dashboard, reproduce, synth)
+COMMANDS = (evaluate, compare, report, status, encode, export, map, synth, dashboard, reproduce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

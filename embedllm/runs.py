@@ -46,6 +46,12 @@ def run_id(config: Mapping[str, Any]) -> str:
     Args:
         config: all settings, files of data and adapters replaced by the SHA-256 of what they hold.
     """
+    text = json.dumps(_canonical(decisive(config)), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def decisive(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide the weights of a run, and no others: without a training, none of one."""
     decides = {name: config[name] for name in ALWAYS}
     if config.get("centring"):
         decides["centring"] = True
@@ -58,8 +64,7 @@ def run_id(config: Mapping[str, Any]) -> str:
             decides["selection"]["eval_every"] = config["trainer"]["eval_every"]
     elif config["adapter"]["path"] is not None:
         decides["adapter"] = config["adapter"]
-    text = json.dumps(_canonical(decides), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return decides
 
 
 def selects(config: Mapping[str, Any]) -> bool:

@@ -72,6 +72,16 @@ def parse_specs(specs: Sequence[str], setting: str = "eval.tasks", mirror: str |
     return parsed
 
 
+def task_name(spec: str) -> str:
+    """Return the key in ``result.json`` of an entry; its file need not be there."""
+    prefix, colon, rest = spec.partition(":")
+    if colon and prefix in KINDS:
+        return _stem(Path(rest.removeprefix(EMBEDDED_PREFIX))) + KINDS[prefix].suffix
+    if colon and prefix == _EMBEDDED:
+        return rest
+    return _stem(Path(spec)) if "/" in spec or "\\" in spec or file_format(spec) else spec
+
+
 def _parse(spec: object, setting: str) -> TaskSpec:
     if not isinstance(spec, str) or not spec.strip():
         raise InputError(f"{setting}: {spec!r} is not a task; an entry is the name of an MTEB task or a file")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from embedllm.eval.evidence import Evidence
 from embedllm.eval.paired import load_evidence
+from embedllm.eval.threads import one_thread
 from embedllm.runs import RunFolder
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#9a8700", "#6a3d9a")
@@ -53,7 +54,8 @@ def flat(components: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:
 
     points = components.astype(np.float64)
     perplexity = min(30.0, max(1.0, (len(points) - 1) / 3))
-    mapped: npt.NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
+    with one_thread():
+        mapped: npt.NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(points)
     return mapped
 
 

@@ -1,0 +1,1 @@
+"""A study as one HTML page: everything is inside it, nothing is fetched."""

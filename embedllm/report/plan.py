@@ -1,0 +1,25 @@
+"""What a study was to hold: the jobs that a report counts as missing where they left nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedllm.study import StudyFolder
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job of a study."""
+
+    name: str
+    """Of its folder."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """All its settings, as in ``result.json``; empty where they are not known."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+
+
+def planned(folder: Path) -> list[Planned]:
+    """Return the jobs that the study in ``folder`` was to hold; none where no plan is known."""
+    runs, _ = StudyFolder(folder).plans()
+    return [Planned(run.name or " ".join(run.settings)) for run in runs]
