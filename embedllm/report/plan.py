@@ -17,9 +17,11 @@ class Planned:
     config: Mapping[str, Any] = field(default_factory=dict)
     """All its settings, as in ``result.json``; empty where they are not known."""
     choices: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    """What is wrong with its settings, if it can never be made."""
 
 
 def planned(folder: Path) -> list[Planned]:
     """Return the jobs that the study in ``folder`` was to hold; none where no plan is known."""
     runs, _ = StudyFolder(folder).plans()
-    return [Planned(run.name or " ".join(run.settings)) for run in runs]
+    return [Planned(run.name or " ".join(run.settings), error=run.error or "") for run in runs]

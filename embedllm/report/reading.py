@@ -35,9 +35,11 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
             runs.append(run)
         elif RunFolder(folder).scan.is_file():
             scans.append(folder.name)
-    known = {run.name for run in runs}
+    known = {*scans, *(run.name for run in runs)}
     left = [job for job in plan(path) if job.name not in known]
-    runs += [Run(RunFolder(path / job.name), "missing", "", job.config, job.choices) for job in left]
+    for job in left:
+        state = "failed" if job.error else "missing"
+        runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices))
     if not runs:
         ranked = "1 scan, which is" if len(scans) == 1 else f"{len(scans)} scans, which are"
         what = f"{ranked} ranked in ranking.csv, and no run" if scans else "no run"

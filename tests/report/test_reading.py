@@ -14,6 +14,7 @@ from embedllm.report.notices import notices
 from embedllm.report.plan import Planned
 from embedllm.report.reading import read_study
 from embedllm.runs import RunFolder
+from embedllm.study import PlannedRun, StudyFolder
 
 
 def said(study: Path) -> list[str]:
@@ -206,3 +207,16 @@ def test_what_is_no_study_is_one_sentence(tmp_path: Path, make: object, sentence
     with pytest.raises(InputError) as error:
         read_study(path)
     assert str(error.value).startswith(sentence.format(path))
+
+
+def test_what_a_plan_of_the_study_names_is_missing_until_it_is_made(study: Path) -> None:
+    done = sorted(study.iterdir())[0].name
+    scan = RunFolder(study / "scan-cluster-00000004")
+    scan.create()
+    scan.scan.write_text("{}")
+    runs = [PlannedRun(name, []) for name in (done, scan.path.name, "max-none-00000003")]
+    StudyFolder(study).write_plan(["pooling=max"], [*runs, PlannedRun(None, ["pooling=min"], error="no such head")])
+    assert {run.name: (run.state, run.reason) for run in read_study(study).absent} == {
+        "max-none-00000003": ("missing", ""),
+        "pooling=min": ("failed", "no such head"),
+    }
