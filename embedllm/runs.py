@@ -25,7 +25,15 @@ ALWAYS = ("model", "prompt", "pooling", "seed")
 TRAINED = ("adapter", "data", "loss", "optimizer")
 """Settings that decide them if there is a training."""
 
-ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices", "eval_every", "gradient_checkpointing", "compile", "snapshots")
+ASIDE = (
+    "micro_batch_tokens",
+    "checkpoint_every",
+    "devices",
+    "eval_every",
+    "gradient_checkpointing",
+    "compile",
+    "snapshots",
+)
 """Settings of the trainer that do not decide the weights, or only where :data:`SELECTING` says so."""
 
 SELECTING = ("dev", "dev_documents", "average", "patience")
