@@ -114,15 +114,20 @@ def corpus_csv(stages: Sequence[CorpusStage]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["stage", "measure", "layer", "kind", "share", "low", "high", "texts"])
     for stage in stages:
-        measures = [("attention", str(layer), stage.layer(layer)) for layer in stage.layers]
-        measures += [("left_out", "", stage.left_out), ("gradient_x_input", "", stage.gradient)]
-        for measure, layer, shares in measures:
-            if not len(shares):
-                continue
-            found = estimate(shares)
-            for kind, *numbers in zip(KINDS, *found, strict=True):
-                writer.writerow([stage.label, measure, layer, kind, *(f"{x:.6g}" for x in numbers), len(shares)])
+        attention = estimate(stage.attention)
+        for place, layer in enumerate(stage.layers):
+            bounds = Estimate(*(numbers[place] for numbers in attention))
+            writer.writerows(_rows(stage.label, "attention", str(layer), bounds, len(stage.attention)))
+        for measure, shares in (("left_out", stage.left_out), ("gradient_x_input", stage.gradient)):
+            if len(shares):
+                writer.writerows(_rows(stage.label, measure, "", estimate(shares), len(shares)))
     return text.getvalue()
+
+
+def _rows(stage: str, measure: str, layer: str, found: Estimate, texts: int) -> Iterator[list[str]]:
+    """Yield the shares, (K,), of one measure as cells."""
+    for kind, *numbers in zip(KINDS, *found, strict=True):
+        yield [stage, measure, layer, kind, *(f"{number:.6g}" for number in numbers), str(texts)]
 
 
 def _stage(label: str, embedder: Embedder, texts: Sequence[str], attributed: int) -> CorpusStage:

@@ -49,8 +49,14 @@ def decoder(make_decoder: Callable[[str], Path]) -> Callable[..., Embedder]:
     """Load a small decoder of some family in float32."""
     from embedllm.embedder import ModelSpec
 
-    def load(architecture: str, head: object = LastTokenPooling, template: str = SLOT, **spec: object) -> Embedder:
+    def load(
+        architecture: str,
+        head: object = LastTokenPooling,
+        template: str = SLOT,
+        adapter: AdapterSpec | None = None,
+        **spec: object,
+    ) -> Embedder:
         found = ModelSpec(str(make_decoder(architecture)), **{"dtype": "float32", "max_length": 96, **spec})
-        return Embedder.from_pretrained(found, template=template, head=head)
+        return Embedder.from_pretrained(found, template=template, head=head, adapter=adapter)
 
     return load

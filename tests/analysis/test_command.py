@@ -1,6 +1,7 @@
 """``embedllm attention`` as it is typed."""
 
 import csv
+import json
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from embedllm.analysis.corpus import estimate, read_corpus
 from embedllm.analysis.pooled_rows import pooled_rows
 from embedllm.analysis.summary import ATTENTION, GRADIENT, LEFT_OUT
 from embedllm.cli import main
-from embedllm.embedder import Embedder
+from embedllm.embedder import MANIFEST, Embedder
 
 TEXT = "a man isn't driving $5 of a car \u4e2d"
 
@@ -158,6 +159,21 @@ def test_bad_input_is_one_sentence(
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in printed
     assert not (tmp_path / "figure.png").exists()
+
+
+def test_an_adapter_of_another_base_is_one_sentence(
+    make_run: Callable[..., Path],
+    make_decoder: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = make_run()
+    manifest = json.loads((run / "model" / MANIFEST).read_text())
+    manifest["model"]["name"] = str(make_decoder("gpt2"))
+    (run / "model" / MANIFEST).write_text(json.dumps(manifest))
+    assert main(["attention", str(run), "--text", "x", "-o", str(tmp_path / "figure.png")]) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert "does not fit the model" in sentence
 
 
 def test_a_corpus_of_one_text_is_refused(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,8 +116,8 @@ def test_attention_in_both_directions(decoder: Callable[..., Embedder]) -> None:
         np.testing.assert_allclose(rows.weights, weights.mean(axis=2), atol=2e-6)
 
 
-def test_an_adapter_counts(make_decoder: Callable[[str], Path]) -> None:
-    embedder = Embedder.from_pretrained(str(make_decoder("llama")), head=LastTokenPooling, adapter=AdapterSpec("lora"))
+def test_an_adapter_counts(decoder: Callable[..., Embedder]) -> None:
+    embedder = decoder("llama", LastTokenPooling, adapter=AdapterSpec("lora"))
     plain = found(embedder)
     for name, parameter in embedder.named_parameters():
         if "lora_B" in name:

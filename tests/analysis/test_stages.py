@@ -70,7 +70,7 @@ def test_other_runs_follow(make_run: Callable[..., Path], tiny_path: Path) -> No
 def test_a_run_of_another_model_is_refused(
     make_run: Callable[..., Path], make_decoder: Callable[[str], Path], tiny_path: Path
 ) -> None:
-    run, other = make_run(), make_run("other", spec=str(make_decoder("llama")))
+    run, other = make_run(), make_run("other", spec=ModelSpec(str(make_decoder("llama")), max_length=96))
     with pytest.raises(InputError, match="--compare: .* is of the model .*; compare runs of one model"):
         sources(str(run), [str(other)])
     shallow = make_run("shallow", spec=ModelSpec(str(tiny_path), layers=1))
