@@ -1,7 +1,9 @@
 """What happens around the steps: a bar, rows of metrics, checkpoints, and a stop that loses nothing."""
 
+import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -11,9 +13,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm.auto import tqdm
 
 from embedllm.checkpoint import CHECKPOINT
+from embedllm.embedder import Embedder
 from embedllm.errors import Interrupted
 from embedllm.module import EmbedderModule
 from embedllm.processes import Processes
+from embedllm.runs import RunFolder
 from embedllm.tracking import Tracker
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -60,6 +64,33 @@ class LogMetrics(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Log the step that was just made."""
         self.tracker.log(embedder_module(pl_module).last, step=trainer.global_step)
+
+
+class Snapshots(Callback):
+    """Keep the model as it is after some steps; it is made again when the training goes on from before that step.
+
+    Args:
+        run: whose ``steps/`` they go to.
+        steps: that are kept.
+        processes: those of the training, the first of which writes.
+    """
+
+    def __init__(self, run: RunFolder, steps: Sequence[int], processes: Processes) -> None:
+        self.run, self.steps, self.processes = run, steps, processes
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Write the model beside its place and move it there, if its step is one of those."""
+        if trainer.global_step in self.steps:
+            embedder, folder = embedder_module(pl_module).embedder, self.run.snapshot(trainer.global_step)
+            self.processes.by_first(lambda: _save_whole(embedder, folder))
+
+
+def _save_whole(embedder: Embedder, folder: Path) -> None:
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    embedder.save(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
 
 
 class Checkpoints(Callback):

@@ -8,10 +8,22 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from embedllm.commands import compare, dashboard, encode, evaluate, export, map, report, reproduce, status, synth
+from embedllm.commands import (
+    attention,
+    compare,
+    dashboard,
+    encode,
+    evaluate,
+    export,
+    map,
+    report,
+    reproduce,
+    status,
+    synth,
+)
 from embedllm.errors import InputError
 
-COMMANDS = (evaluate, compare, report, status, encode, export, map, synth, dashboard, reproduce)
+COMMANDS = (evaluate, compare, report, status, encode, export, map, attention, synth, dashboard, reproduce)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,6 +108,8 @@ class TrainerConfig:
     """Largest norm of the gradient; null: not clipped."""
     checkpoint_every: int | None = 10
     """Steps; null: only at the end or when stopped."""
+    snapshots: list[int] | None = None
+    """Steps after which the model is kept, in ``steps/``, to look at later; null: none."""
     eval_every: int | None = None
     """Steps between two scorings of ``eval.dev``."""
     devices: int = 1
@@ -231,7 +233,16 @@ def check_values(config: Config) -> None:
     budget = config.trainer.micro_batch_tokens
     if budget != "auto" and (not isinstance(budget, int) or isinstance(budget, bool) or budget < 1):
         raise InputError(f"trainer.micro_batch_tokens: {budget!r} is not auto or a positive whole number")
+    _check_snapshots(config.trainer)
     _check_selection(config)
+
+
+def _check_snapshots(trainer: TrainerConfig) -> None:
+    wrong = [step for step in trainer.snapshots or [] if not 0 < step <= trainer.max_steps]
+    if wrong:
+        raise InputError(
+            f"trainer.snapshots: {wrong[0]} is not a step of this training; they are 1 to {trainer.max_steps}"
+        )
 
 
 def _check_selection(config: Config) -> None:

@@ -276,15 +276,18 @@ class Embedder(nn.Module):
 
     def _vectors(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Return the vectors of texts with these hidden states, (B, L, D)."""
-        positions = torch.arange(hidden.size(1), device=hidden.device)  # (L,)
-        real = positions < lengths.unsqueeze(1)  # (B, L)
-        vectors = self.head(hidden, self._pooled_tokens(positions, lengths, real))
+        vectors = self.head(hidden, self.pooled_tokens(lengths, hidden.size(1)))
         if self.centring is not None:
             vectors = self.centring(vectors)
         return normalize(vectors, dim=-1) if self.head.normalize else vectors
 
-    def _pooled_tokens(self, positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
-        """Tokens that ``pool_over`` names, (B, L) bool; all tokens of a text where there are none."""
+    def pooled_tokens(self, lengths: Tensor, width: int) -> Tensor:
+        """Return which of L = ``width`` tokens the head sees, (B, L) bool: those that its ``pool_over`` names.
+
+        All tokens of a text where these are none.
+        """
+        positions = torch.arange(width, device=lengths.device)  # (L,)
+        real = positions < lengths.unsqueeze(1)  # (B, L)
         if self.head.pool_over == "all":
             return real
         suffix = positions >= (lengths - self.prompt.suffix_tokens).unsqueeze(1)  # (B, L), padding included

@@ -34,6 +34,9 @@ class PoolingHead(nn.Module):
     sentence_transformers_mode: ClassVar[str | tuple[str, ...] | None] = None
     """The equal pooling mode of sentence-transformers, or several that it concatenates; None: cannot be exported."""
 
+    weighs_by_state: ClassVar[bool] = True
+    """Whether how much a token counts depends on the states; False where its position alone decides."""
+
     def __init__(self, hidden_size: int, pool_over: str = "all", normalize: bool = True) -> None:
         super().__init__()
         if pool_over not in POOL_OVER:
@@ -55,11 +58,24 @@ class PoolingHead(nn.Module):
         """Return the pooled vectors, (B, output_size) float32."""
         raise TypeError(f"{type(self).__name__} does not define forward(hidden, mask)")
 
+    def token_weights(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return how much the state of each token counts in the vector, (B, L); rows sum to one.
+
+        It is the token's share of the absolute derivative of the sum of the vector by the states. For a head that
+        picks or averages states these are its weights; for the maximum, the share of the dimensions that a token wins.
+        """
+        with torch.enable_grad():
+            states = _full(hidden).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self(states, mask).sum(), states)
+        sizes = gradient.abs().sum(dim=-1)
+        return sizes / sizes.sum(dim=1, keepdim=True)
+
 
 class MeanPooling(PoolingHead):
     """Average of the token states."""
 
     sentence_transformers_mode = "mean"
+    weighs_by_state = False
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the mean over the masked tokens, (B, D) float32."""
@@ -73,6 +89,7 @@ class WeightedMeanPooling(PoolingHead):
     """
 
     sentence_transformers_mode = "weightedmean"
+    weighs_by_state = False
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the position-weighted mean, (B, D) float32."""
@@ -83,6 +100,7 @@ class LastTokenPooling(PoolingHead):
     """State of the last token, which in a causal model has seen the whole text and prompt."""
 
     sentence_transformers_mode = "lasttoken"
+    weighs_by_state = False
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the states at the last masked position, (B, D) float32."""
@@ -114,6 +132,7 @@ class ConcatPooling(PoolingHead):
 
     # In this order: sentence-transformers before version 6 knows no other.
     sentence_transformers_mode = ("mean", "lasttoken")
+    weighs_by_state = False
 
     def __init__(self, hidden_size: int, pool_over: str = "all", normalize: bool = True) -> None:
         super().__init__(hidden_size, pool_over, normalize)
@@ -143,9 +162,12 @@ class AttentionPooling(PoolingHead):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return the attention-weighted mean, (B, D) float32."""
+        return _weighted_mean(hidden, self.token_weights(hidden, mask))
+
+    def token_weights(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Return the weights of the mean, (B, L)."""
         scores = _full(hidden) @ _full(self.query) / self.hidden_size**0.5  # (B, L)
-        weights = scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=1)
-        return _weighted_mean(hidden, weights)
+        return torch.softmax(scores.masked_fill(~mask.bool(), float("-inf")), dim=1)
 
 
 def _full(states: Tensor) -> Tensor:

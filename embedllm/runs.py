@@ -24,7 +24,15 @@ ALWAYS = ("model", "prompt", "pooling", "seed")
 TRAINED = ("adapter", "data", "loss", "optimizer")
 """Settings that decide them if there is a training."""
 
-ASIDE = ("micro_batch_tokens", "checkpoint_every", "devices", "eval_every", "gradient_checkpointing", "compile")
+ASIDE = (
+    "micro_batch_tokens",
+    "checkpoint_every",
+    "devices",
+    "eval_every",
+    "gradient_checkpointing",
+    "compile",
+    "snapshots",
+)
 """Settings of the trainer that do not decide the weights, or only where :data:`SELECTING` says so."""
 
 SELECTING = ("dev", "dev_documents", "average", "patience")
@@ -130,6 +138,15 @@ class RunFolder:
     def model(self) -> Path:
         """What ``Embedder.load`` reads."""
         return self.path / "model"
+
+    def snapshot(self, step: int) -> Path:
+        """The model as it was after a step of the training, which ``Embedder.load`` reads too."""
+        return self.path / "steps" / f"{step:06d}"
+
+    def snapshots(self) -> dict[int, Path]:
+        """Return what is kept of the training, by its step, in order."""
+        folders = (self.path / "steps").glob("[0-9]*")
+        return {int(folder.name): folder for folder in sorted(folders)}
 
     @property
     def result(self) -> Path:

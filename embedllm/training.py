@@ -16,7 +16,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 
 from embedllm.backbone import resolve_dtype, trains_fast_in_bfloat16
-from embedllm.callbacks import Checkpoints, LogMetrics, ProgressBar
+from embedllm.callbacks import Checkpoints, LogMetrics, ProgressBar, Snapshots
 from embedllm.checkpoint import CHECKPOINT, WholeCheckpointIO
 from embedllm.data.augment import Augmenter, Identity
 from embedllm.data.tables import LabelTable, PairTable
@@ -59,6 +59,8 @@ class TrainingPlan:
     seed: int
     gradient_checkpointing: bool | None = None
     compile: bool | None = None
+    snapshots: list[int] | None = None
+    """Steps after which the model is kept."""
 
 
 def check_plan(plan: TrainingPlan) -> None:
@@ -197,6 +199,8 @@ def fit(
     checkpoint = run.checkpoints / CHECKPOINT
     checkpoints = Checkpoints(run.checkpoints, plan.checkpoint_every, processes)
     callbacks: list[Callback] = [LogMetrics(tracker), ProgressBar()] if processes.first else []
+    if plan.snapshots:
+        callbacks.append(Snapshots(run, plan.snapshots, processes))  # before a signal may end the training
     callbacks.append(checkpoints)
     if dev is not None:
         scorer = MTEBCallback(dev.score, dev.selection, dev.every, tracker, checkpoints)

@@ -55,7 +55,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "training",
         "estimate",
     },
-    {"scoring", "report", "recipe", "export", "synth"},
+    {"scoring", "analysis", "report", "recipe", "export", "synth"},
     {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},

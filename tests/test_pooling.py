@@ -133,3 +133,21 @@ def test_sentence_transformers_pools_alike(name: str, hidden: torch.Tensor) -> N
     mask[0, 4:] = 0
     expected = theirs({"token_embeddings": hidden, "attention_mask": mask})["sentence_embedding"]
     torch.testing.assert_close(head(hidden, mask.bool()), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_weights_of_tokens_make_the_vector(name: str, hidden: torch.Tensor) -> None:
+    head = make_head(name)
+    row, mask = pad(hidden[0, :5], L, "right")
+    weights = head.token_weights(row, mask)
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(1))
+    assert (weights[~mask] == 0).all()
+    if not head.weighs_by_state:
+        assert torch.equal(weights, head.token_weights(torch.zeros(1, L, D), mask))
+    vector = head(row, mask)[0].detach()
+    if name == "max":
+        wins = hidden[0, :5].argmax(dim=0)
+        torch.testing.assert_close(weights[0, :5], torch.bincount(wins, minlength=5) / D)
+    else:
+        parts = vector.view(-1, D).mean(dim=0)  # of concat: half the weights are those of each
+        torch.testing.assert_close(weights[0, :5].detach() @ hidden[0, :5], parts, atol=1e-6, rtol=1e-5)

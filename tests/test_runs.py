@@ -119,6 +119,7 @@ def test_what_decides_a_training_changes_the_id_of_a_trained_run(path: str, valu
         ("trainer.devices", 2),
         ("trainer.gradient_checkpointing", True),
         ("trainer.compile", True),
+        ("trainer.snapshots", [2, 4]),
     ],
 )
 def test_time_and_memory_leave_the_id_of_a_trained_run(path: str, value: Any) -> None:

@@ -20,6 +20,7 @@ from embedllm import Embedder
 from embedllm.eval.bootstrap import interval
 from embedllm.eval.evidence import Evidence
 from embedllm.eval.paired import differences
+from embedllm.runs import RunFolder
 from embedllm.train import main
 
 pytestmark = pytest.mark.usefixtures("quick_scores")
@@ -130,6 +131,27 @@ def test_the_saved_model_is_the_trained_one(
     base = Embedder.from_pretrained(trained.spec, template=trained.prompt.template, head=type(trained.head))
     vectors, untrained = trained.encode(["a river"]), base.encode(["a river"])
     assert abs(vectors - untrained).max() > 1e-4
+
+
+def test_snapshots_are_the_models_of_their_steps_and_change_no_bit(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(settings, tmp_path / "a", monkeypatch) == 0
+    assert train(settings, tmp_path / "b", monkeypatch, f"trainer.snapshots=[3,{STEPS}]") == 0
+    plain, run = only_run(tmp_path / "a"), only_run(tmp_path / "b")
+    assert (run.name, weights(run)) == (plain.name, weights(plain))
+    kept = RunFolder(run).snapshots()
+    assert list(kept) == [3, STEPS]
+    vectors = [Embedder.load(path).encode(["a river"]) for path in (kept[3], kept[STEPS], run)]
+    assert (vectors[1] == vectors[2]).all()
+    assert abs(vectors[0] - vectors[2]).max() > 1e-5
+
+
+def test_a_snapshot_after_the_last_step_is_refused(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(settings, tmp_path, monkeypatch, "trainer.snapshots=[2,9]") == 2
+    assert "trainer.snapshots: 9 is not a step of this training; they are 1 to 8" in capsys.readouterr().err
 
 
 def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(

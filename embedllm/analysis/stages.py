@@ -1,0 +1,125 @@
+"""A run before its training, along it, and after it; and other runs of the same model."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from peft import PeftModel
+
+from embedllm.embedder import Embedder
+from embedllm.errors import InputError
+from embedllm.model_source import resolve_model
+from embedllm.model_spec import load_model
+from embedllm.prompt import SLOT
+from embedllm.runs import RunFolder
+from embedllm.storage import build_head, find_saved, load_outline
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an embedder is to be loaded from, and what it is called."""
+
+    label: str
+    path: str
+    """What ``Embedder.load`` takes."""
+    trained: bool = True
+    """False: as it was before its training."""
+
+
+class _MadeOf(NamedTuple):
+    model: Path | str
+    layers: int | None
+    template: str
+
+
+def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False) -> list[Source]:
+    """Return the stages of a run in order, and then the other runs; no weights are loaded.
+
+    A run that was trained has the stages ``before``, ``step 10`` and so on (``trainer.snapshots``), and ``after``.
+    Any other embedder has one.
+
+    Args:
+        run: a finished run, a saved embedder or a bare decoder.
+        compared: others, of the same model.
+        one_prompt: whether these must have the prompt of the run too.
+
+    Raises:
+        InputError: one of them is not finished, or is of another model.
+    """
+    found = [Source("before", run, trained=False)] if _is_trained(run) else []
+    found += [Source(f"step {step:,}", str(path)) for step, path in RunFolder(Path(run)).snapshots().items()]
+    found.append(Source("after" if found else _name(run), run))
+    own = _made_of(run)
+    for other in compared:
+        theirs = _made_of(other)
+        if theirs[:2] != own[:2]:
+            raise InputError(
+                f"--compare: {other!r} is of {_model(theirs)} and {run!r} of {_model(own)}; compare runs of one model"
+            )
+        if one_prompt and theirs.template != own.template:
+            raise InputError(
+                f"--compare: {other!r} has the prompt {theirs.template!r} and {run!r} {own.template!r}; a --text needs "
+                "one prompt, a --corpus does not"
+            )
+        found.append(Source(_name(other), other))
+    labels = [source.label for source in found]
+    return [
+        source if labels.count(source.label) == 1 else Source(source.path, source.path, source.trained)
+        for source in found
+    ]
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Embedder]:
+    """Yield the embedder of a stage, on the accelerator if there is one.
+
+    Before its training a model has no adapter, or its own weights where all of them were trained, and a head with the
+    weights that it starts from. If the vectors of the run are centred, so are these, by their own mean.
+    """
+    embedder = Embedder.load(source.path).to_accelerator()
+    if source.trained:
+        yield embedder
+        return
+    backbone: Any = embedder.backbone
+    centred = embedder.centring is not None
+    embedder.head = build_head(embedder.head_config, embedder.head.hidden_size).to(embedder.device)
+    if isinstance(backbone, PeftModel):
+        with backbone.disable_adapter():
+            yield _centred(embedder.eval(), centred)
+        return
+    if embedder.adapter.kind != "none":
+        embedder.backbone = load_model(embedder.spec).to(embedder.device)
+    yield _centred(embedder.eval(), centred)
+
+
+def _centred(embedder: Embedder, centred: bool) -> Embedder:
+    if centred:
+        embedder.centre()
+    return embedder
+
+
+def _is_trained(run: str) -> bool:
+    folder = find_saved(run)
+    if folder is None:
+        return False
+    outline = load_outline(folder)
+    return outline.adapter.kind != "none" or bool(outline.head.state_dict())
+
+
+def _made_of(path: str) -> _MadeOf:
+    folder = find_saved(path)
+    if folder is None:
+        return _MadeOf(resolve_model(path), None, SLOT)
+    outline = load_outline(folder)
+    return _MadeOf(resolve_model(outline.spec.name), outline.spec.layers, outline.prompt["template"])
+
+
+def _model(made: _MadeOf) -> str:
+    depth = "" if made.layers is None else f" (its first {made.layers} layers)"
+    return f"the model {str(made.model)!r}{depth}"
+
+
+def _name(path: str) -> str:
+    return Path(path).name or path

@@ -1,0 +1,39 @@
+"""What the figures of the analysis share: colours of kinds and stages, and how they are written."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from embedllm.analysis.tokens import BOS, EOS, FIRST, PROMPT
+from embedllm.analysis.words import CONTENT, PUNCTUATION, STOP
+from embedllm.report.maps import COLOURS
+
+KIND_COLOURS = {
+    BOS: "#555555",
+    FIRST: "#555555",
+    PROMPT: "#8c8c8c",
+    CONTENT: "#d55e00",
+    STOP: "#0072b2",
+    PUNCTUATION: "#009e73",
+    EOS: "#555555",
+}
+
+
+def stage_colours(count: int) -> list[str]:
+    """Return a colour for each stage: grey for the first of several, as it is what others are held against."""
+    if count == 1:
+        return [COLOURS[0]]
+    return ["#a0a0a0", *(COLOURS[i % len(COLOURS)] for i in range(count - 1))]
+
+
+def outside(entries: int) -> dict[str, Any]:
+    """Return where a legend of so many entries stands: in one line above the axis, on the right."""
+    return {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": min(entries, 6), "frameon": False, "borderpad": 0}
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure; tokens in scripts that the font lacks are drawn as boxes, without a warning."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
