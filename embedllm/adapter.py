@@ -25,7 +25,8 @@ from embedllm.adapter_spec import (
     resolve_adapter,
 )
 from embedllm.decoder import blocks
-from embedllm.lora import blocks_path, lora_weights, read_lora, with_lora
+from embedllm.errors import InputError
+from embedllm.lora import blocks_path, changes_states, lora_weights, read_lora, with_lora
 
 __all__ = [
     "AdapterSpec",
@@ -53,7 +54,7 @@ def attach_adapter(model: PreTrainedModel, spec: AdapterSpec, *, seed: int) -> n
         A PEFT model around ``model`` for lora, dora and qlora, else ``model`` itself.
 
     Raises:
-        InputError: the settings, or the weights at ``adapter.path``, do not fit the model.
+        InputError: the settings, or the weights at ``adapter.path``, do not fit the model, or these change nothing.
     """
     frozen: nn.Module = model.requires_grad_(False)
     if spec.kind == "none":
@@ -61,7 +62,8 @@ def attach_adapter(model: PreTrainedModel, spec: AdapterSpec, *, seed: int) -> n
     if spec.kind == FULL:
         return _unfrozen(model, spec)
     if spec.path is not None:
-        return read_lora(model, stored_adapter(spec.path).folder, trainable=True, dropout=spec.dropout)
+        adapted = read_lora(model, stored_adapter(spec.path).folder, trainable=True, dropout=spec.dropout)
+        return _moving(adapted, spec.path)
     return with_lora(model, _lora_config(model, spec), seed=seed)
 
 
@@ -93,6 +95,17 @@ def training_casts(model: nn.Module, autocast: torch.dtype | None) -> AbstractCo
     """
     context: AbstractContextManager[None] = disable_input_dtype_casting(model, active=autocast is not None)
     return context
+
+
+def _moving(adapted: nn.Module, path: str) -> nn.Module:
+    """Return a model with an adapter, or raise if the adapter does nothing."""
+    training = adapted.training
+    if not changes_states(cast(PeftModel, adapted.eval())):
+        raise InputError(
+            f"adapter.path: the adapter in {path!r} fits the model but changes no vector, as one that was never "
+            "trained; give another, or leave adapter.path out"
+        )
+    return adapted.train(training)
 
 
 def _unfrozen(model: PreTrainedModel, spec: AdapterSpec) -> nn.Module:

@@ -10,6 +10,8 @@ from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import check_target_module_exists
+from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -20,6 +22,10 @@ from embedllm.errors import InputError
 from embedllm.fused_lora import fuse
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+PROBE_TOKENS = 16
+DORA_ROUNDING = 1e-5
+"""Of states, relative: DoRA divides and multiplies by the lengths of weights even where it changes nothing."""
 
 
 def with_lora(
@@ -58,7 +64,7 @@ def lora_weights(model: PeftModel) -> dict[str, Tensor]:
 
 
 def read_lora(model: PreTrainedModel, folder: Path, *, trainable: bool = False, dropout: float = 0.0) -> nn.Module:
-    """Return ``model`` with the adapter in ``folder``, as float32.
+    """Return ``model`` with the adapter in ``folder``, as float32; one of the model with an LM head is understood.
 
     Raises:
         InputError: the weights there are not exactly those that the adapter would have on this model, or not finite.
@@ -67,7 +73,9 @@ def read_lora(model: PreTrainedModel, folder: Path, *, trainable: bool = False, 
     config.lora_dropout = dropout
     config.inference_mode = not trainable
     try:
-        return with_lora(model, config, _read_weights(folder / WEIGHTS, model))
+        weights, prefix = _read_weights(folder / WEIGHTS, model)
+        _rename_targets(config, model, prefix)
+        return with_lora(model, config, weights)
     except InputError:
         raise
     except (ValueError, SafetensorError) as error:
@@ -88,7 +96,8 @@ def misfit(folder: Path, skeleton: PreTrainedModel) -> str | None:
     config.init_lora_weights = True  # other ways need the weights of the model
     config.task_type, config.base_model_name_or_path = "FEATURE_EXTRACTION", None
     try:
-        weights = _read_weights(folder / WEIGHTS, skeleton)
+        weights, prefix = _read_weights(folder / WEIGHTS, skeleton)
+        _rename_targets(config, skeleton, prefix)
         with _quiet_peft():
             adapted = get_peft_model(skeleton, config, low_cpu_mem_usage=True)
         _check_weights(weights, lora_weights(adapted))
@@ -97,6 +106,18 @@ def misfit(folder: Path, skeleton: PreTrainedModel) -> str | None:
     except (ValueError, SafetensorError) as error:
         return _reason(error)
     return None
+
+
+def changes_states(model: PeftModel) -> bool:
+    """Return whether the adapter of ``model``, in eval mode, moves the states of tokens by more than rounding."""
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    ids = torch.arange(PROBE_TOKENS, device=model.device).remainder(vocabulary).unsqueeze(0)
+    with torch.inference_mode():
+        adapted = model(input_ids=ids, use_cache=False).last_hidden_state.float()
+        with model.disable_adapter():
+            plain = model(input_ids=ids, use_cache=False).last_hidden_state.float()
+    rounding = DORA_ROUNDING if model.active_peft_config.use_dora else 0.0
+    return bool((adapted - plain).norm() > rounding * plain.norm())
 
 
 def check_finite(weights: Mapping[str, Tensor], file: Path) -> None:
@@ -136,22 +157,59 @@ def _quiet_peft() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
+    return " ".join(str(error).split())[:300].rstrip(".")
 
 
 def _check_weights(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    wrong = found.keys() ^ expected.keys()
-    wrong |= {name for name in found.keys() & expected.keys() if found[name].shape != expected[name].shape}
+    """Raise unless names and shapes are the same."""
+    wrong = []
+    for names, what in ((found.keys() - expected.keys(), "left over"), (expected.keys() - found.keys(), "missing")):
+        if names:
+            wrong.append(f"{_weights(len(names))} {what}, such as {min(names)}")
+    shapes = {name: (list(found[name].shape), list(expected[name].shape)) for name in found.keys() & expected.keys()}
+    misshapen = [name for name, (its, ours) in shapes.items() if its != ours]
+    if misshapen:
+        name = min(misshapen)
+        its, ours = shapes[name]
+        wrong.append(f"{_weights(len(misshapen))} of another shape, such as {name} with {its}, not {ours}")
     if wrong:
-        raise ValueError(f"{len(wrong)} weights are missing, left over or of another shape, such as {min(wrong)}")
+        raise ValueError("; ".join(wrong))
 
 
-def _read_weights(file: Path, model: PreTrainedModel) -> dict[str, Tensor]:
-    """Return the weights under the names that they have here; those of a model with an LM head are longer."""
-    longer = re.compile(rf"^base_model\.model\.(?:.*?\.)?(?={re.escape(blocks_path(model))}\.\d+\.)")
+def _weights(count: int) -> str:
+    return "1 weight is" if count == 1 else f"{count} weights are"
+
+
+def _read_weights(file: Path, model: PreTrainedModel) -> tuple[dict[str, Tensor], str]:
+    """Return the weights under the names that they have here, and what stood before the names of the blocks.
+
+    The names of a model with an LM head are longer, by ``model.`` in most families.
+
+    Raises:
+        ValueError: they are of several lists of blocks, such as those of a text and of a vision model.
+    """
+    longer = re.compile(rf"^base_model\.model\.((?:.*?\.)??)(?={re.escape(blocks_path(model))}\.\d+\.)")
     stored = load_file(file)
     check_finite(stored, file)
-    weights = {longer.sub("base_model.model.", name): tensor for name, tensor in stored.items()}
-    if len(weights) != len(stored):
-        raise ValueError("it adapts more than one list of blocks")
-    return weights
+    prefixes = {match[1] for name in stored if (match := longer.match(name))}
+    if len(prefixes) > 1:
+        raise ValueError(f"it adapts more than one list of blocks: {', '.join(map(repr, sorted(prefixes)))}")
+    return {longer.sub("base_model.model.", name): tensor for name, tensor in stored.items()}, "".join(prefixes)
+
+
+def _rename_targets(config: LoraConfig, model: PreTrainedModel, prefix: str) -> None:
+    """Make ``config`` name the layers of ``model`` that it named by longer names, with ``prefix`` before them.
+
+    Names in full, regular expressions and ``layers_to_transform`` without a pattern are written for the longer names.
+    """
+    if not prefix or config.target_modules == "all-linear":
+        return
+    names = [name for name, _ in model.named_modules() if name]
+    meant = [name for name in names if check_target_module_exists(config, prefix + name)]
+    for setting in ("rank_pattern", "alpha_pattern"):
+        pattern = getattr(config, setting)
+        keys = {name: get_pattern_key(pattern, prefix + name) for name in meant}
+        setattr(config, setting, {name: pattern[key] for name, key in keys.items() if key in pattern})
+    if meant != [name for name in names if check_target_module_exists(config, name)]:
+        config.target_modules = meant
+        config.exclude_modules = config.layers_to_transform = config.layers_pattern = None

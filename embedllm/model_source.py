@@ -31,6 +31,11 @@ def resolve_model(name: str) -> Path | str:
     path = Path(name).expanduser()
     if name and path.is_dir():
         if not (path / "config.json").is_file():
+            if (path / "adapter_config.json").is_file():
+                raise InputError(
+                    f"model.name: the folder {name!r} holds an adapter and no model; give it as adapter.path, and the "
+                    "model that it was trained on as model.name"
+                )
             raise InputError(f"model.name: the folder {name!r} has no config.json, so it is not a model")
         return path
     if path.is_file():
