@@ -8,10 +8,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from embedllm.commands import compare, encode, evaluate, export, map, synth
+from embedllm.commands import compare, doctor, encode, evaluate, export, map, synth
 from embedllm.errors import InputError
 
-COMMANDS = (evaluate, compare, encode, export, map, synth)
+COMMANDS = (evaluate, compare, encode, export, map, synth, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

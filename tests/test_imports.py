@@ -53,7 +53,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "training",
         "estimate",
     },
-    {"scoring", "report", "recipe", "export", "synth"},
+    {"scoring", "report", "recipe", "export", "synth", "doctor"},
     {"scorebook", "development"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},
