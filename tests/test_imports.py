@@ -55,7 +55,7 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "training",
         "estimate",
     },
-    {"scoring", "analysis", "report", "recipe", "export", "synth"},
+    {"scoring", "analysis", "report", "recipe", "export", "synth", "doctor"},
     {"scorebook", "development", "tracked"},
     {"fine_tune", "synth_settings"},
     {"job", "scan_settings", "scan_job", "synth_job", "outcomes"},

@@ -36,7 +36,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_path: Path) -> Path:
     )
     pairs = [f"the {word} number {i},a {word} of {i} metres" for i in range(6) for word in words]
     (folder / "my-training.csv").write_text("anchor,positive\n" + "\n".join(pairs) + "\n")
+    _make_adapter(tiny_path, folder / "my-adapter")
     return folder
+
+
+def _make_adapter(base: Path, folder: Path) -> None:
+    """Write what PEFT writes for a causal language model, its weights all random."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
 
 
 @pytest.mark.slow

@@ -29,6 +29,10 @@ DATA = {
 """What is known about training data, by the start of ``data.path``."""
 
 
+PLACE = "PATH_OR_HUB_ID"
+"""Stands for where the model is."""
+
+
 def write_model_card(folder: Path, run: Path, embedder: Embedder, notes: tuple[str, ...] = ()) -> None:
     """Write ``README.md``, with the scores of ``run`` if it is one, and ``notes`` among the limits."""
     text = "\n\n".join(_sections(embedder, _result(run), notes))
@@ -59,9 +63,9 @@ def _sections(embedder: Embedder, result: Mapping[str, Any] | None, notes: tuple
     yield f"## Citation\n\n{CITATION}"
 
 
-USE = """from sentence_transformers import SentenceTransformer
+USE = f"""from sentence_transformers import SentenceTransformer
 
-model = SentenceTransformer("PATH_OR_HUB_ID")
+model = SentenceTransformer("{PLACE}")
 vectors = model.encode(["a man is driving a car", "the truck stopped"])"""
 
 CITATION = """```bibtex
