@@ -137,7 +137,7 @@ def make_module(
         loss,
         micro_batch_tokens=CPU_MICRO_BATCH_TOKENS if auto else int(plan.micro_batch_tokens),
         grad_cache=plan.grad_cache,
-        autocast=autocast_dtype(plan.precision),
+        autocast=autocast_dtype(plan.precision, processes),
         processes=processes,
     )
     schedule = warmup_schedule(plan.schedule, plan.warmup, plan.max_steps)
@@ -149,10 +149,16 @@ def make_module(
     return module
 
 
-def autocast_dtype(precision: str) -> torch.dtype | None:
-    """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights."""
+def autocast_dtype(precision: str, processes: Processes | None = None) -> torch.dtype | None:
+    """Return the dtype of autocast; None where the forward pass runs in the dtype of the weights.
+
+    Args:
+        precision: ``trainer.precision``; auto is bfloat16 where the machines of all processes train fast in it.
+        processes: those that share the work.
+    """
     if precision == "auto":
-        return torch.bfloat16 if trains_fast_in_bfloat16() else None
+        slow = int(not trains_fast_in_bfloat16())
+        return None if (slow if processes is None else processes.highest(slow)) else torch.bfloat16
     wanted = resolve_dtype(precision, "trainer.precision")
     return None if wanted == torch.float32 else wanted
 
@@ -290,6 +296,7 @@ def report(module: EmbedderModule) -> dict[str, Any]:
     return {
         **{name: value for name, value in asdict(totals).items() if name in ("steps", "pairs", "tokens", "seconds")},
         "pairs_per_second": rate,
+        "precision": str(module.step.autocast or module.step.embedder.backbone.dtype).removeprefix("torch."),
         "padding_efficiency": totals.tokens / totals.padded_tokens if totals.padded_tokens else None,
         "peak_memory_gb": peak_memory_gb(),
         "trainable_parameters": sum(parameter.numel() for parameter in module.trainable().values()),

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ from embedllm import Embedder
 from embedllm.eval.bootstrap import interval
 from embedllm.eval.evidence import Evidence
 from embedllm.eval.paired import differences
+from embedllm.processes import Processes
 from embedllm.runs import RunFolder
 from embedllm.train import main
+from embedllm.training import autocast_dtype
 
 pytestmark = pytest.mark.usefixtures("quick_scores")
 
@@ -104,6 +107,7 @@ def test_a_training_leaves_scores_before_and_after_and_a_small_model(
     assert result["train"]["steps"] == STEPS
     assert result["train"]["pairs"] == STEPS * 8 * 2
     assert 0 < result["train"]["padding_efficiency"] <= 1
+    assert result["train"]["precision"] in ("float32", "bfloat16")
     steps = [int(row[0]) for row in metrics(run) if row[1] == "train/loss"]
     assert steps == list(range(1, STEPS + 1))
     assert "95 % interval" in capsys.readouterr().out
@@ -333,14 +337,21 @@ def test_what_is_wrong_is_one_sentence_before_anything_is_scored(
 def test_a_precision_that_the_device_is_slow_in_is_used_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from embedllm.training import autocast_dtype
-
     for module in ("backbone", "training"):
         monkeypatch.setattr(f"embedllm.{module}.trains_fast_in_bfloat16", lambda: False)
     assert autocast_dtype("auto") is None
     assert not caplog.records
     assert autocast_dtype("bfloat16") == torch.bfloat16
     assert caplog.messages == ["trainer.precision: bfloat16 is slower than float32 on this machine"]
+
+
+@pytest.mark.parametrize(("slowest", "wanted"), [(0, torch.bfloat16), (1, None)])
+def test_processes_on_unlike_machines_train_in_one_precision(
+    slowest: int, wanted: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedllm.training.trains_fast_in_bfloat16", lambda: True)
+    others = SimpleNamespace(highest=lambda slow: max(slow, slowest))
+    assert autocast_dtype("auto", cast(Processes, others)) == wanted
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ KINDS = {
     "llm_gated": "language model,\ngates",
     "nli": "NLI entailments",
     "asset": "ASSET\n(human)",
+    "embedded:wikipedia_pairs": "in the package:\nsame article, LLM",
 }
 
 
