@@ -83,6 +83,11 @@ class Look:
         """What tells it from the files of others."""
         return self.owner.token if self.owner is not None else str(self.touched)
 
+    @property
+    def host(self) -> str:
+        """Where the process is."""
+        return self.owner.host if self.owner is not None else "another machine"
+
 
 class RunLock:
     """A lock between processes that see the same folder.

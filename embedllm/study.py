@@ -123,7 +123,8 @@ def state_of(folder: RunFolder, run: PlannedRun) -> RunState:
     kind = run.kind or (_kind(result) if result else "")
     if (seen := holder(folder.lock)) is not None:
         began = _written(folder.config) or _written(folder.lock)
-        where = f"process {seen.owner.process} on {seen.owner.host}" if seen.owner else "on another machine"
+        process = f"process {seen.owner.process} " if seen.owner else ""
+        where = f"{process}on {seen.host}"
         return RunState(name, RUNNING, where, time.time() - began if began else None, kind)
     if result is not None:
         with suppress(AttributeError, TypeError):  # it is JSON, and no result

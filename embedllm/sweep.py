@@ -213,8 +213,7 @@ class SweepJob:
         found = self.settled.outcome()
         if found.result is None and found.folder is not None:
             if (seen := holder(found.folder.lock)) is not None:
-                host = seen.owner.host if seen.owner else "another machine"
-                found.error = f"a process on {host} is still at work on it"
+                found.error = f"a process on {seen.host} is still at work on it"
             else:
                 found.error = read_error(found.folder) or "was not made; the same command again makes it"
                 found.recorded = found.folder.error.exists()

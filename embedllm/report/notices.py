@@ -10,6 +10,7 @@ from embedllm.report.words import plural
 
 SHOWN = 3
 SAID = {
+    "running": ("is running", "are running"),
     "failed": ("failed", "failed"),
     "unfinished": ("is unfinished", "are unfinished"),
     "unreadable": ("has a damaged result", "have damaged results"),

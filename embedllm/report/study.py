@@ -11,7 +11,7 @@ from typing import Any
 from embedllm.eval.specs import task_name
 from embedllm.runs import RunFolder
 
-STATES = ("failed", "unfinished", "unreadable", "missing")
+STATES = ("running", "failed", "unfinished", "unreadable", "missing")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,21 @@ def test_failed_unfinished_and_missing_runs_are_counted_apart(study: Path) -> No
         "eos-none-00000002": ("unfinished", "it has settings and no result yet"),
         "max-none-00000003": ("missing", ""),
     }
+
+
+def test_a_run_that_a_process_is_at_work_on_is_running_until_it_lets_go(study: Path) -> None:
+    fail(study, "last-none-00000001", "RuntimeError: no memory", pooling="last", seed=2)
+    new, broken = RunFolder(study / "eos-none-00000002"), RunFolder(sorted(study.iterdir())[0])
+    new.create()
+    broken.result.write_text("{")
+    names = ["last-none-00000001", new.path.name, broken.path.name]
+    with RunFolder(study / names[0]).locked(), new.locked(), broken.locked():
+        found = {run.name: (run.state, run.reason) for run in read_study(study).absent}
+        assert found == {name: ("running", f"a process on {socket.gethostname()} is at work on it") for name in names}
+        assert said(study)[0].startswith("3 runs are running: ")
+        (row,) = [group for group in tabulate(read_study(study)).groups if group.settings == ("last", "none")]
+        assert (len(row.runs), row.size) == (2, 3)
+    assert {run.state for run in read_study(study).absent} == {"failed", "unreadable"}
 
 
 def test_a_failed_run_is_counted_in_the_row_of_its_settings(study: Path) -> None:
