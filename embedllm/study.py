@@ -122,10 +122,10 @@ def state_of(folder: RunFolder, run: PlannedRun) -> RunState:
     name, result = folder.path.name, folder.read_result() or _scan(folder)
     kind = run.kind or (_kind(result) if result else "")
     if (seen := holder(folder.lock)) is not None:
-        began = _written(folder.config) or _written(folder.lock)
+        began = seen.owner.since if seen.owner else None
         process = f"process {seen.owner.process} " if seen.owner else ""
         where = f"{process}on {seen.host}"
-        return RunState(name, RUNNING, where, time.time() - began if began else None, kind)
+        return RunState(name, RUNNING, where, max(0.0, time.time() - began) if began else None, kind)
     if result is not None:
         with suppress(AttributeError, TypeError):  # it is JSON, and no result
             return _finished(name, result, run.tasks, kind)
@@ -197,9 +197,3 @@ def _scan(folder: RunFolder) -> dict[str, Any] | None:
         return {**scan, "tasks": tasks}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _written(path: Path) -> float | None:
-    with suppress(OSError):
-        return path.stat().st_mtime
-    return None
