@@ -179,6 +179,8 @@ class Sweep:
                 found.append(job.outcome)
             else:
                 found.append(next(left, None) or job.read())
+            if job.settled is not None and not job.settled.scans:
+                found[-1].asked = (job.settled.plain, job.settled.choices)
         return found
 
 
