@@ -60,6 +60,12 @@ class Run:
         return _mapping(self.config.get("eval"))
 
     @property
+    def training_steps(self) -> int | None:
+        """What its settings ask for; None where they are not known."""
+        steps = _mapping(self.config.get("trainer")).get("max_steps")
+        return steps if isinstance(steps, int) else None
+
+    @property
     def train(self) -> Mapping[str, Any]:
         """What its result says of the training; empty without one."""
         return _mapping(self.result.get("train"))
