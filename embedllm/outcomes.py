@@ -100,7 +100,7 @@ def _report_scans(scans: Sequence[Result]) -> None:
         return
     tasks = _tasks_of(scans[0])
     ranked = rank(scans)
-    lacking = sum(len(scan["cells"]) for scan in scans) - len(ranked)
+    lacking = sum(cell["score"] is None for scan in scans for cell in scan["cells"])
     if lacking:
         print(
             f"\nincomplete: {lacking} of {lacking + len(ranked)} ways to make vectors lack a score and are not ranked"
