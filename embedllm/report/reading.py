@@ -40,7 +40,7 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
     left = [job for job in plan(path) if job.name not in known]
     for job in left:
         state = "failed" if job.error else "missing"
-        runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices))
+        runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices, title=job.name))
     if not runs:
         ranked = "1 scan, which is" if len(scans) == 1 else f"{len(scans)} scans, which are"
         what = f"{ranked} ranked in ranking.csv, and no run" if scans else "no run"

@@ -26,11 +26,13 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    """What a run without a folder is called."""
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        return self.folder.path.name
+        """Of its folder, if it has one."""
+        return self.title or self.folder.path.name
 
     @property
     def done(self) -> bool:

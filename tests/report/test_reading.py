@@ -64,6 +64,7 @@ def test_a_score_that_is_no_number_is_no_score(study: Path, score: object) -> No
     assert run.score("animals") is None
     assert run.mean(["animals", "Twenty"]) is None
     assert run.mean(["Twenty"]) == run.score("Twenty")
+    assert said(study) == [f"1 run lacks the score of a task: {run.name}"]
 
 
 def test_failed_unfinished_and_missing_runs_are_counted_apart(study: Path) -> None:
@@ -231,8 +232,10 @@ def test_what_a_plan_of_the_study_names_is_missing_until_it_is_made(study: Path)
     scan.create()
     scan.scan.write_text("{}")
     runs = [PlannedRun(name, []) for name in (done, scan.path.name, "max-none-00000003")]
-    StudyFolder(study).write_plan(["pooling=max"], [*runs, PlannedRun(None, ["pooling=min"], error="no such head")])
+    refused = [PlannedRun(None, [f"data.path={path}"], error="no such file") for path in ("a/b.csv", "/c/b.csv")]
+    StudyFolder(study).write_plan(["pooling=max"], [*runs, *refused])
     assert {run.name: (run.state, run.reason) for run in read_study(study).absent} == {
         "max-none-00000003": ("missing", ""),
-        "pooling=min": ("failed", "no such head"),
+        "data.path=a/b.csv": ("failed", "no such file"),
+        "data.path=/c/b.csv": ("failed", "no such file"),
     }
