@@ -22,6 +22,7 @@ from embedllm.runs import RunFolder
 from embedllm.scan_job import finished_scan, scan_folder
 from embedllm.scan_settings import check_scan
 from embedllm.study import PlannedRun, StudyFolder, kind_of, read_error
+from embedllm.tracking.loggers import wandb_nodes
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,14 @@ class Sweep:
                 StudyFolder(path).write_plan(words, runs)
             except OSError as error:
                 raise InputError(f"runs_dir: {str(path)!r} cannot be written to ({error.strerror})") from error
+
+    def tracked(self) -> list[Path]:
+        """Return the folders of the studies that have jobs on W&B."""
+        found = []
+        for job in self.jobs:
+            if job.settled is not None and not job.is_dry and wandb_nodes(job.settled.config.logger):
+                found.append(job.study)
+        return list(dict.fromkeys(found))
 
     def is_settled(self, overrides: Sequence[str]) -> bool:
         """Return whether nothing is left to do for a job: it is done, or cannot be."""
