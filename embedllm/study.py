@@ -79,7 +79,7 @@ class StudyFolder:
         damaged = []
         for path in sorted(self.path.glob("plan-*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
             try:
-                found = [PlannedRun(**run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+                found = [_planned(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
             except (OSError, ValueError, TypeError, KeyError):
                 damaged.append(f"{path}: not a plan that can be read; the same sweep started again writes it anew")
                 continue
@@ -111,6 +111,19 @@ class StudyFolder:
         if run.name is None:
             return RunState(" ".join(run.settings), FAILED, run.error or "", kind=run.kind)
         return state_of(RunFolder(self.path / run.name), run)
+
+
+def _planned(run: Settings) -> PlannedRun:
+    """Return a run of a plan.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    made = PlannedRun(**run)
+    texts = [made.name or "", made.kind, made.error or "", *made.settings, *made.tasks]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is not made of texts")
+    return made
 
 
 RUN_FILES = ("result.json", "scan.json", "config.yaml", "error.txt", ".lock")

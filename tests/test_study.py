@@ -83,7 +83,9 @@ def test_a_run_that_no_sweep_planned_is_there_too(study: StudyFolder) -> None:
     assert "notes" not in states(study)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"runs": 3}', '{"runs": [{"nme": "x"}]}'])
+@pytest.mark.parametrize(
+    "content", ['{"runs": [{"name": 5, "settings": null}]}', "", "{", "[]", '{"runs": 3}', '{"runs": [{"nme": "x"}]}']
+)
 def test_a_damaged_plan_is_named_and_the_rest_still_told(study: StudyFolder, content: str) -> None:
     (study.path / "plan-00000000.json").write_text(content)
     found, damaged = study.states()
