@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from embedllm.eval.suites import describe
-from embedllm.report.tables import gains_table, results_table
+from embedllm.report.results import Asked, results_table
+from embedllm.report.tables import gains_table
 from embedllm.runs import RunFolder
 from embedllm.scoring import mteb_versions, with_versions
 
@@ -32,6 +33,8 @@ class Outcome:
     bad_input: bool = False
     recorded: bool = False
     """Whether the traceback is in the run's ``error.txt``."""
+    asked: Asked | None = None
+    """The settings, of a run of a sweep."""
 
 
 def report(outcomes: Sequence[Outcome], failure: str | None = None) -> int:
@@ -45,7 +48,7 @@ def report(outcomes: Sequence[Outcome], failure: str | None = None) -> int:
     runs = [result for result in results if result.get("tasks")]
     scans = _different_scans(outcomes)
     if runs:
-        _report_runs(runs)
+        _report_runs(runs, [outcome.asked for outcome in outcomes if outcome.asked and not outcome.result])
     if scans:
         _report_scans(scans)
     for outcome in outcomes:
@@ -80,8 +83,8 @@ def _different_scans(outcomes: Sequence[Outcome]) -> list[Result]:
     return list(found.values())
 
 
-def _report_runs(results: Sequence[Result]) -> None:
-    print(f"\n{results_table(results)}\n")
+def _report_runs(results: Sequence[Result], absent: Sequence[Asked]) -> None:
+    print(f"\n{results_table(results, absent)}\n")
     for line in dict.fromkeys(_tasks_of(result) for result in results if result["tasks"]):
         print(f"tasks: {line}\n")
     if len(results) == 1 and results[0]["train"]:
@@ -97,7 +100,7 @@ def _report_scans(scans: Sequence[Result]) -> None:
         return
     tasks = _tasks_of(scans[0])
     ranked = rank(scans)
-    lacking = sum(len(scan["cells"]) for scan in scans) - len(ranked)
+    lacking = sum(cell["score"] is None for scan in scans for cell in scan["cells"])
     if lacking:
         print(
             f"\nincomplete: {lacking} of {lacking + len(ranked)} ways to make vectors lack a score and are not ranked"

@@ -30,6 +30,8 @@ OPEN = ("pooling", "loss", "optimizer", "data.augment")
 """Groups that hold what their class takes; a key that is not there can be added, and one that is can be removed."""
 OTHERS = ("logger", "sweep")
 """Groups that make no difference to a run: it would go on with the record of the first, or start all of a sweep."""
+NAMED = {"model": ["name"], "data": ["path"], "adapter": ["path"], "eval": ["tasks", "dev", "mirror"]}
+"""Settings that name files, by group."""
 PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:@-]*")
 """Text that stands in an override without quotes, unless it is one of :data:`WORDS`."""
 WORDS = ("null", "true", "false", "nan", "inf")
@@ -68,6 +70,7 @@ def reproduce(folder: RunFolder, runs_dir: str) -> Reproduction:
     recorded = {**result["config"], "runs_dir": runs_dir, "logger": {}, "dry_run": False}
     settings = _found(recorded, Path(result.get("directory", ".")))
     overrides = _overrides(settings, result["choices"])
+    settings, _ = _composed(overrides, resolve=True)  # with what an older version of embedllm did not have
     made = run_folder if not settings["scan"]["poolings"] else scan_folder
     warnings = [*_data_warnings(settings, result), *_machine_warnings(result)]
     try:
@@ -95,8 +98,12 @@ def _read(folder: RunFolder) -> Settings:
     except ValueError as error:
         raise InputError(f"{where}: {path.name} is damaged ({error}); make the run again") from error
     for name in ("config", "choices", "run_id"):
-        if not isinstance(result, dict) or name not in result:
+        kind = str if name == "run_id" else dict
+        if not isinstance(result, dict) or not isinstance(result.get(name), kind):
             raise InputError(f"{where}: {path.name} does not say the {name} of the run")
+    for name in NAMED:
+        if not isinstance(result["config"].get(name), dict):
+            raise InputError(f"{where}: {path.name} does not say the setting {name} of the run")
     return dict(result)
 
 
@@ -189,10 +196,9 @@ def _found(settings: Settings, directory: Path) -> Settings:
         moved = path and not Path(path).exists() and there.exists()
         return f"{kind}{colon}{there}" if moved else value
 
-    named = {"model": ["name"], "data": ["path"], "adapter": ["path"], "eval": ["tasks", "dev", "mirror"]}
     return settings | {
-        group: settings[group] | {name: found(settings[group][name]) for name in names}
-        for group, names in named.items()
+        group: settings[group] | {name: found(settings[group][name]) for name in names if name in settings[group]}
+        for group, names in NAMED.items()
     }
 
 

@@ -1,7 +1,8 @@
 """A lock that works on network file systems: a file that is made exclusively, and touched as long as its owner works.
 
 A process on this machine is looked up by its number. One on another machine is watched: it works if it touches its
-file, and clocks of two machines are never compared. The file of a process that is no more is taken over.
+file, and to take its lock, clocks of two machines are never compared. The file of a process that is no more is taken
+over. Who only wants to tell of a lock, and not to wait, believes the clock (:func:`holder`).
 """
 
 import json
@@ -44,12 +45,14 @@ class Owner:
     """When the process started, in the system's ticks: its number may be given to another one later."""
     token: str
     """Of this taking of the lock."""
+    since: float | None = None
+    """When it was taken, by the clock of the process; only shown, and compared with nothing."""
 
     @classmethod
     def here(cls) -> "Owner":
         """Return this process as the owner of a lock that it takes now."""
         process = os.getpid()
-        return cls(socket.gethostname(), _machine(), process, _started(process), uuid.uuid4().hex)
+        return cls(socket.gethostname(), _machine(), process, _started(process), uuid.uuid4().hex, time.time())
 
     @property
     def is_of_this_machine(self) -> bool:
@@ -82,6 +85,11 @@ class Look:
     def name(self) -> str:
         """What tells it from the files of others."""
         return self.owner.token if self.owner is not None else str(self.touched)
+
+    @property
+    def host(self) -> str:
+        """Where the process is."""
+        return self.owner.host if self.owner is not None else "another machine"
 
 
 class RunLock:

@@ -79,7 +79,7 @@ class StudyFolder:
         damaged = []
         for path in sorted(self.path.glob("plan-*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
             try:
-                found = [PlannedRun(**run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
+                found = [_planned(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
             except (OSError, ValueError, TypeError, KeyError):
                 damaged.append(f"{path}: not a plan that can be read; the same sweep started again writes it anew")
                 continue
@@ -113,6 +113,19 @@ class StudyFolder:
         return state_of(RunFolder(self.path / run.name), run)
 
 
+def _planned(run: Settings) -> PlannedRun:
+    """Return a run of a plan.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    made = PlannedRun(**run)
+    texts = [made.name or "", made.kind, made.error or "", *made.settings, *made.tasks]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("it is not made of texts")
+    return made
+
+
 RUN_FILES = ("result.json", "scan.json", "config.yaml", "error.txt", ".lock")
 """A folder with one of these is that of a run."""
 
@@ -122,9 +135,10 @@ def state_of(folder: RunFolder, run: PlannedRun) -> RunState:
     name, result = folder.path.name, folder.read_result() or _scan(folder)
     kind = run.kind or (_kind(result) if result else "")
     if (seen := holder(folder.lock)) is not None:
-        began = _written(folder.config) or _written(folder.lock)
-        where = f"process {seen.owner.process} on {seen.owner.host}" if seen.owner else "on another machine"
-        return RunState(name, RUNNING, where, time.time() - began if began else None, kind)
+        began = seen.owner.since if seen.owner else None
+        process = f"process {seen.owner.process} " if seen.owner else ""
+        where = f"{process}on {seen.host}"
+        return RunState(name, RUNNING, where, max(0.0, time.time() - began) if began else None, kind)
     if result is not None:
         with suppress(AttributeError, TypeError):  # it is JSON, and no result
             return _finished(name, result, run.tasks, kind)
@@ -196,9 +210,3 @@ def _scan(folder: RunFolder) -> dict[str, Any] | None:
         return {**scan, "tasks": tasks}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _written(path: Path) -> float | None:
-    with suppress(OSError):
-        return path.stat().st_mtime
-    return None

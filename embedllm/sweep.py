@@ -22,6 +22,7 @@ from embedllm.runs import RunFolder
 from embedllm.scan_job import finished_scan, scan_folder
 from embedllm.scan_settings import check_scan
 from embedllm.study import PlannedRun, StudyFolder, kind_of, read_error
+from embedllm.tracking.loggers import wandb_nodes
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,14 @@ class Sweep:
             except OSError as error:
                 raise InputError(f"runs_dir: {str(path)!r} cannot be written to ({error.strerror})") from error
 
+    def tracked(self) -> list[Path]:
+        """Return the folders of the studies that have jobs on W&B."""
+        found = []
+        for job in self.jobs:
+            if job.settled is not None and not job.is_dry and wandb_nodes(job.settled.config.logger):
+                found.append(job.study)
+        return list(dict.fromkeys(found))
+
     def is_settled(self, overrides: Sequence[str]) -> bool:
         """Return whether nothing is left to do for a job: it is done, or cannot be."""
         job = next(job for job in self.jobs if job.overrides == tuple(overrides))
@@ -179,6 +188,8 @@ class Sweep:
                 found.append(job.outcome)
             else:
                 found.append(next(left, None) or job.read())
+            if job.settled is not None and not job.settled.scans:
+                found[-1].asked = (job.settled.plain, job.settled.choices)
         return found
 
 
@@ -213,8 +224,7 @@ class SweepJob:
         found = self.settled.outcome()
         if found.result is None and found.folder is not None:
             if (seen := holder(found.folder.lock)) is not None:
-                host = seen.owner.host if seen.owner else "another machine"
-                found.error = f"a process on {host} is still at work on it"
+                found.error = f"a process on {seen.host} is still at work on it"
             else:
                 found.error = read_error(found.folder) or "was not made; the same command again makes it"
                 found.recorded = found.folder.error.exists()

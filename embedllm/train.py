@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def main() -> int:
         if place().rank == 0:
             print("interrupted; the same command goes on from here", file=sys.stderr)
         return 128 + (stop.number if isinstance(stop, Interrupted) else signal.SIGINT)
-    return report(SWEEP.outcomes(OUTCOMES) if SWEEP.jobs else OUTCOMES, SWEEP.failure)
+    code = report(SWEEP.outcomes(OUTCOMES) if SWEEP.jobs else OUTCOMES, SWEEP.failure)
+    _publish(SWEEP.tracked())
+    return code
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")
@@ -104,6 +107,16 @@ def _job(cfg: DictConfig) -> Outcome:
         if not outcome.recorded and not isinstance(error, OSError):
             log.error("%s", traceback.format_exc())
     return outcome
+
+
+def _publish(studies: Sequence[Path]) -> None:
+    """Write the report of each study that a sweep has on W&B, and record it there."""
+    if not studies or place().rank > 0 or os.environ.get("WANDB_MODE") == "disabled":
+        return
+    from embedllm.dashboard import report_and_publish
+
+    for study in studies:
+        report_and_publish(study)
 
 
 def _warn_of_pooling() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import wandb
+from made_studies import make_run
 from wandb_records import read
 
 from embedllm import dashboard
@@ -54,6 +55,13 @@ def study(tmp_path: Path) -> Path:
             (run / "result.json").write_text(json.dumps(result(pooling, seed)))
     (folder / "bad").mkdir()
     (folder / "bad" / "result.json").write_text("{")
+    wrong = {"config": None, "choices": [], "logger": {"x": {}}, "tasks": None, "study": 1}
+    for name, value in wrong.items():
+        run = folder / f"wrong-{name}"
+        run.mkdir()
+        whole = result("mean", 0)
+        changed = {"config": {**whole["config"], "logger": value}} if name == "logger" else {name: value}
+        (run / "result.json").write_text(json.dumps({**whole, **changed}))
     (folder / "report").mkdir()
     (folder / "report" / "report.html").write_text("<!doctype html><title>mine</title>")
     (folder / "results.csv").write_text("of an older report")
@@ -88,6 +96,45 @@ def test_offline_the_report_is_recorded_and_the_workspace_left_out(
     written = {path.name: path.read_text() for path in files}
     assert written == {"results.csv": "a,b\n", "report.html": (study / "report" / "report.html").read_text()}
     assert record.summary["figures/report._type"] == "html-file"
+
+
+def test_a_report_is_recorded_where_the_runs_are_and_nothing_of_that_stops_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    study = tmp_path / "made"
+    make_run(study, "mean")
+    assert main(["report", str(study)]) == 0
+    assert read(tmp_path) == []  # no run of it is on W&B
+    make_run(study, "last", logger={"wandb": NODE})
+    for _ in range(2):
+        assert main(["report", str(study), "-o", str(tmp_path / "elsewhere")]) == 0
+    (record,) = read(tmp_path)
+    assert (record.run["run_group"], record.run["run_id"]) == ("made", "made-report")
+    (files,) = record.artifacts.values()
+    assert sorted(path.name for path in files) == ["report.html", "report.md", "results.csv", "table.tex"]
+    assert f"{tmp_path / 'elsewhere' / 'report.html'}\n" in capsys.readouterr().out
+    monkeypatch.setattr(dashboard, "build_sinks", broken)
+    assert main(["report", str(study)]) == 0
+    assert caplog.messages[-1] == "the report is not recorded with W&B: RuntimeError: no way"
+    other_name = make_run(study, "max", logger={"wandb": NODE}).result
+    other_name.write_text(json.dumps({**json.loads(other_name.read_text()), "study": "other"}))
+    assert main(["report", str(study)]) == 0
+    assert "holds runs of the studies" in caplog.messages[-1]
+
+
+def broken(*_: Any) -> None:
+    raise RuntimeError("no\nway")
+
+
+def test_files_that_w_and_b_did_not_take_are_not_said_to_be_recorded(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert dashboard.record_report(dashboard.read_tracked(study)) == []
 
 
 def test_what_varies_is_found(study: Path) -> None:
@@ -151,7 +198,7 @@ def test_what_is_no_tracked_study_is_one_sentence(
 
 
 def rewrite(study: Path, **settings: Any) -> None:
-    for path in study.glob("*-*/result.json"):
+    for path in study.glob("*-none-*/result.json"):
         found = json.loads(path.read_text())
         path.write_text(json.dumps({**found, "config": {**found["config"], **settings}}))
 

@@ -205,6 +205,9 @@ def test_settings_that_mean_another_run_here_are_said_to(
         ("{", "result.json is damaged"),
         ("[]", "result.json does not say the config of the run"),
         ('{"config": {}, "choices": {}}', "result.json does not say the run_id of the run"),
+        ('{"config": null, "choices": {}, "run_id": "a"}', "result.json does not say the config of the run"),
+        ('{"config": {}, "choices": [], "run_id": "a"}', "result.json does not say the choices of the run"),
+        ('{"config": {}, "choices": {}, "run_id": "a"}', "result.json does not say the setting model of the run"),
     ],
 )
 def test_what_is_no_run_is_one_sentence(
@@ -217,6 +220,17 @@ def test_what_is_no_run_is_one_sentence(
     assert sentence in printed.err
     assert len(printed.err.splitlines()) == 1
     assert printed.out == ""
+
+
+def test_a_run_of_a_version_that_lacked_a_setting_gets_its_default(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = json.loads((made / "result.json").read_text())["config"]
+    lacking = {name: value for name, value in config["eval"].items() if name not in ("mirror", "max_documents")}
+    change(made, config={**{name: value for name, value in config.items() if name != "scan"}, "eval": lacking})
+    command, said = reproduced(made, capsys)
+    assert "eval.tasks=[]" in command
+    assert "compare then" in said
 
 
 def test_a_setting_that_this_version_does_not_have_is_named(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def test_a_run_that_is_being_made_is_running_whatever_it_was(study: StudyFolder)
     lock = RunLock(RunFolder(study.path / "failed").lock)
     lock.acquire()
     assert states(study)["failed"][0] == "running"
+    owner = {**json.loads(lock.path.read_text()), "since": time.time() - 100}
+    lock.path.write_text(json.dumps(owner))  # taken long ago, and touched now
+    write(study, "failed", "config.yaml", "seed: 0\n")
+    (seconds,) = [state.seconds for state in study.states()[0] if state.name == "failed"]
+    assert seconds is not None
+    assert 100 <= seconds < 150
+    lock.path.write_text(json.dumps({**owner, "since": lock.owner.since}))
     lock.release()
     assert states(study)["failed"][0] == "failed"
 
@@ -75,7 +83,9 @@ def test_a_run_that_no_sweep_planned_is_there_too(study: StudyFolder) -> None:
     assert "notes" not in states(study)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"runs": 3}', '{"runs": [{"nme": "x"}]}'])
+@pytest.mark.parametrize(
+    "content", ['{"runs": [{"name": 5, "settings": null}]}', "", "{", "[]", '{"runs": 3}', '{"runs": [{"nme": "x"}]}']
+)
 def test_a_damaged_plan_is_named_and_the_rest_still_told(study: StudyFolder, content: str) -> None:
     (study.path / "plan-00000000.json").write_text(content)
     found, damaged = study.states()

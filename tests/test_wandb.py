@@ -251,6 +251,12 @@ def test_a_sweep_offline_records_every_run_whole(
     study = tmp_path / "runs" / "sweep"
     results = {path.name: RunFolder(path).read_result() for path in study.glob("*-*-*")}
     records: dict[str, Record] = {record.run["display_name"]: record for record in read(study)}
+    report = records.pop("report")
+    assert (report.run["run_group"], report.run["job_type"]) == ("sweep", "report")
+    (files,) = report.artifacts.values()
+    written = {path.name: path.read_text(encoding="utf-8") for path in files}
+    assert set(written) == {"report.html", "report.md", "results.csv", "table.tex"}
+    assert all(name in written["results.csv"] for name in results)
     assert len(records) == len(results) == 4
     for name, result in results.items():
         assert result is not None

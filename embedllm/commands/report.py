@@ -17,10 +17,12 @@ def add_command(commands: Commands) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     """Write the files and print their paths; what is wrong with the study goes to the standard error."""
+    from embedllm.dashboard import publish
     from embedllm.report.writer import write_report
 
     study = options.study.expanduser()
-    sheet, paths = write_report(study, options.output.expanduser() if options.output else study / "report")
+    folder = options.output.expanduser() if options.output else study / "report"
+    sheet, paths = write_report(study, folder)
     for notice in sheet.notices:
         print(f"{options.study}: {notice}", file=sys.stderr)
     print(f"{sheet.table.study.name}: {sheet.summary}")
@@ -28,4 +30,5 @@ def _report(options: argparse.Namespace) -> int:
         print(sentence)
     for path in paths:
         print(path)
+    publish(study, folder)
     return 0

@@ -3,8 +3,9 @@
 The difference of a group of runs to the best one varies for two reasons. With other documents of the kind, both scores
 would be others: what the runs keep of each task says by how much (:mod:`embedllm.eval.paired`), the same documents for
 both groups. And with other seeds, the trainings would end elsewhere: the spread of the runs of a group says by how
-much, pooled over all groups that have several seeds, as in an analysis of variance. The two variances are added, their
-degrees of freedom too (Satterthwaite, 1946), and Student's distribution gives an interval.
+much, pooled over all trained groups that have several seeds, as in an analysis of variance; a model that is scored as
+it comes is the same with every seed. The two variances are added, their degrees of freedom too (Satterthwaite, 1946),
+and Student's distribution gives an interval.
 
 The best of many is picked for its score, so its lead is too large on average. The intervals therefore hold for all
 comparisons with it at once (Bonferroni): with 95 % confidence the truly best settings are among those that are called
@@ -128,6 +129,8 @@ def _gap(score: float | None, best: float | None, parts: Sequence[_Part], compar
     from scipy.special import stdtrit  # a hundredth of the time that scipy.stats takes to import
 
     variance, freedom = _added([part.variance for part in parts], [part.freedom for part in parts])
+    if variance == 0 and difference != 0:  # two models that no seed changes, and nothing kept of the tasks
+        return Gap(difference)
     reach = float(stdtrit(freedom, 1 - (1 - CONFIDENCE) / (2 * comparisons))) * math.sqrt(variance)
     return Gap(difference, difference - reach, difference + reach)
 
@@ -144,8 +147,8 @@ def _same_documents(best: Group, group: Group, tasks: Sequence[str]) -> bool:
 
 
 def _pooled(groups: Sequence[Group], tasks: Sequence[str]) -> tuple[float, int]:
-    """Return the variance over seeds within groups, and its degrees of freedom."""
-    cells = [cell for group in groups if (cell := group.cell(tasks)).sd is not None]
+    """Return the variance over seeds within the groups that were trained, and its degrees of freedom."""
+    cells = [cell for group in groups if _is_trained(group) and (cell := group.cell(tasks)).sd is not None]
     freedom = sum(len(cell.values) - 1 for cell in cells)
     squares = math.fsum((cell.sd or 0.0) ** 2 * (len(cell.values) - 1) for cell in cells)
     return (squares / freedom if freedom else 0.0), freedom
@@ -155,4 +158,10 @@ def _by_seeds(best: Group, group: Group, tasks: Sequence[str], pooled: tuple[flo
     variance, freedom = pooled
     if not freedom:
         return None
-    return _Part("seeds", variance * sum(1 / len(one.cell(tasks).values) for one in (best, group)), freedom)
+    trained = [one for one in (best, group) if _is_trained(one)]
+    return _Part("seeds", variance * sum(1 / len(one.cell(tasks).values) for one in trained), freedom)
+
+
+def _is_trained(group: Group) -> bool:
+    """Return whether the seed can make a difference to its runs."""
+    return any(run.training_steps != 0 for run in group.runs)

@@ -10,6 +10,7 @@ from embedllm.report.words import plural
 
 SHOWN = 3
 SAID = {
+    "running": ("is running", "are running"),
     "failed": ("failed", "failed"),
     "unfinished": ("is unfinished", "are unfinished"),
     "unreadable": ("has a damaged result", "have damaged results"),
@@ -39,14 +40,16 @@ def _lacking(study: Study) -> Iterator[str]:
         names = [run.name for run in study.absent if run.state == state]
         if names:
             yield f"{plural(len(names), 'run')} {said[len(names) > 1]}: {_list(names)}"
-    incomplete = [run for run in study.runs if any("main_score" not in entry for entry in run.tasks.values())]
+    incomplete = [run for run in study.runs if any(run.score(task) is None for task in {*run.asked, *run.tasks})]
     if incomplete:
         yield (
             f"{plural(len(incomplete), 'run')} {'lacks' if len(incomplete) == 1 else 'lack'} the score of a task: "
             + (_list(run.name for run in incomplete))
         )
     if study.scans:
-        yield f"{plural(len(study.scans), 'scan')} of the study are not in this report; ranking.csv has them"
+        said = "is not in this report; ranking.csv has it" if len(study.scans) == 1 else "are not in this report; "
+        said += "ranking.csv has them" * (len(study.scans) > 1)
+        yield f"{plural(len(study.scans), 'scan')} of the study {said}"
 
 
 def _names(study: Study) -> Iterator[str]:

@@ -13,7 +13,7 @@ class Planned:
     """A job of a study."""
 
     name: str
-    """Of its folder."""
+    """Of its folder; its settings if it has none."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """All its settings, as in ``result.json``; empty where they are not known."""
     choices: Mapping[str, str] = field(default_factory=dict)

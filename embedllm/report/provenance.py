@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from embedllm.eval.suites import describe
 from embedllm.report.groups import Table
 from embedllm.report.study import Run
+from embedllm.report.words import plural
 from embedllm.scoring import mteb_versions, with_versions
 
 
@@ -27,7 +28,7 @@ def provenance(table: Table) -> list[str]:
             lines.append(f"{name}: {_counted(found)}")
     seconds = [cost for run in runs if (cost := run.cost("seconds")) is not None]
     if seconds:
-        lines.append(f"training: {_duration(math.fsum(seconds))} in all, {len(seconds)} runs")
+        lines.append(f"training: {_duration(math.fsum(seconds))} in all, {plural(len(seconds), 'run')}")
     return lines
 
 
@@ -48,7 +49,7 @@ def _described(run: Run, mteb: str) -> str:
 def _counted(found: Mapping[str, int]) -> str:
     if len(found) == 1:
         return next(iter(found))
-    return ", ".join(f"{name} ({count} runs)" for name, count in found.items())
+    return ", ".join(f"{name} ({plural(count, 'run')})" for name, count in found.items())
 
 
 def _duration(seconds: float) -> str:

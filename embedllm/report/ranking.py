@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from embedllm.report.tables import aligned, flatten
+from embedllm.runs import replace_text
 
 SHOWN = 10
 
@@ -42,7 +43,7 @@ class Ranked:
 
 
 def rank(scans: Sequence[Scan]) -> list[Ranked]:
-    """Return all cells with a score for every task, best first."""
+    """Return all cells with a score for every task, best first; each once, if scans to several depths share some."""
     bases = _bases(scans)
     cells = [
         Ranked(scan, cell, base)
@@ -50,7 +51,8 @@ def rank(scans: Sequence[Scan]) -> list[Ranked]:
         for cell in scan["cells"]
         if cell["score"] is not None
     ]
-    return sorted(cells, key=lambda cell: -cell.score)
+    distinct = {str(sorted(cell.settings.items())): cell for cell in cells}
+    return sorted(distinct.values(), key=lambda cell: -cell.score)
 
 
 def same_tasks(scans: Sequence[Scan]) -> bool:
@@ -155,7 +157,7 @@ def write(folder: Path, ranked: Sequence[Ranked], tasks: str) -> dict[str, Path]
         "winner": folder / "experiment" / "winner.yaml",
     }
     paths["winner"].parent.mkdir(parents=True, exist_ok=True)
-    paths["ranking"].write_text(ranking_csv(ranked), encoding="utf-8")
-    paths["winner"].write_text(winner_overlay(ranked, tasks), encoding="utf-8")
+    replace_text(paths["ranking"], ranking_csv(ranked))
+    replace_text(paths["winner"], winner_overlay(ranked, tasks))
     draw_heat_map(ranked, paths["heat map"], tasks)
     return paths

@@ -1,7 +1,7 @@
 """Reads the folder of a study.
 
-A result is the unit of truth. What has none is failed (there is an ``error.txt``), unfinished (there are settings),
-unreadable (the result is damaged) or missing (there is a plan, and nothing else).
+A result is the unit of truth. What has none is running (a process holds its lock), failed (there is an ``error.txt``),
+unfinished (there are settings), unreadable (the result is damaged) or missing (there is a plan, and nothing else).
 """
 
 import json
@@ -14,6 +14,7 @@ import yaml
 from embedllm.errors import InputError
 from embedllm.report.plan import Planned, planned
 from embedllm.report.study import Run, Study
+from embedllm.run_lock import holder
 from embedllm.runs import RunFolder, decisive
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -39,7 +40,7 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
     left = [job for job in plan(path) if job.name not in known]
     for job in left:
         state = "failed" if job.error else "missing"
-        runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices))
+        runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices, title=job.name))
     if not runs:
         ranked = "1 scan, which is" if len(scans) == 1 else f"{len(scans)} scans, which are"
         what = f"{ranked} ranked in ranking.csv, and no run" if scans else "no run"
@@ -50,14 +51,19 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
 
 
 def _read(folder: RunFolder) -> Run | None:
+    damage = None
     if folder.result.exists():
         try:
             return _checked(folder, json.loads(folder.result.read_text(encoding="utf-8")))
         except OSError as error:
-            return Run(folder, "unreadable", f"result.json cannot be read ({error.strerror})", **_settings(folder))
+            damage = f"result.json cannot be read ({error.strerror})"
         except (ValueError, RecursionError) as error:
-            reason = "result.json is no JSON" if not isinstance(error, _Damaged) else f"result.json {error}"
-            return Run(folder, "unreadable", reason, **_settings(folder))
+            damage = "result.json is no JSON" if not isinstance(error, _Damaged) else f"result.json {error}"
+    seen = holder(folder.lock)
+    if seen is not None and not folder.scan.is_file():
+        return Run(folder, "running", f"a process on {seen.host} is at work on it", **_settings(folder))
+    if damage is not None:
+        return Run(folder, "unreadable", damage, **_settings(folder))
     if folder.error.is_file():
         return Run(folder, "failed", _last_line(folder.error), **_settings(folder))
     if folder.config.is_file() and not folder.scan.is_file():

@@ -90,8 +90,8 @@ class Sheet:
         cell, what = best.cell(self.table.tasks), "mean" if len(self.table.tasks) > 1 else self.table.tasks[0]
         if not self.verdict.known:
             return [
-                f"The highest {what} is {cell}, of {best.label}. No setting is marked as the best: with one seed each "
-                "and nothing kept of the tasks, nothing says how sure a difference is."
+                f"The highest {what} is {cell}, of {best.label}. No setting is marked as the best: without several "
+                "seeds of a training, and with nothing kept of the tasks, nothing says how sure a difference is."
             ]
         tied = [row.group for row in self.rows if row.entries and self.verdict.tied(row.group)]
         others = len(self.verdict.gaps)

@@ -11,7 +11,7 @@ from typing import Any
 from embedllm.eval.specs import task_name
 from embedllm.runs import RunFolder
 
-STATES = ("failed", "unfinished", "unreadable", "missing")
+STATES = ("running", "failed", "unfinished", "unreadable", "missing")
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,13 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    """What a run without a folder is called."""
 
     @property
     def name(self) -> str:
-        """Of its folder."""
-        return self.folder.path.name
+        """Of its folder, if it has one."""
+        return self.title or self.folder.path.name
 
     @property
     def done(self) -> bool:
@@ -58,6 +60,12 @@ class Run:
     def evaluation(self) -> Mapping[str, Any]:
         """Its settings of ``eval``."""
         return _mapping(self.config.get("eval"))
+
+    @property
+    def training_steps(self) -> int | None:
+        """What its settings ask for; None where they are not known."""
+        steps = _mapping(self.config.get("trainer")).get("max_steps")
+        return steps if isinstance(steps, int) else None
 
     @property
     def train(self) -> Mapping[str, Any]:

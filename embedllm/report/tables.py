@@ -1,4 +1,4 @@
-"""A plain-text table of results: what varies between the runs, one column a task, the mean."""
+"""Plain-text tables, and the cells and names that they share with other tables."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,28 +10,6 @@ NAMED = {"pooling._target_": "pooling", "prompt.template": "prompt", "model.name
 
 FIRST = ("model", "pooling", "prompt")
 """Columns that come before the others."""
-
-ASIDE = ("study", "runs_dir", "eval", "logger", "export", "dry_run", "trainer.devices")
-"""Settings that do not tell one result from another."""
-
-
-def results_table(results: Sequence[Result]) -> str:
-    """Return a table with one row for each result.
-
-    ``-`` stands for a score that is missing, ``incomplete`` for a mean that lacks a task of the table.
-    """
-    settings = [flat_settings(result) for result in results]
-    names = dict.fromkeys([*FIRST, *(name for row in settings for name in row)])
-    varying = [name for name in names if len({str(row.get(name)) for row in settings}) > 1]
-    columns = varying or ["pooling", "prompt"]
-    tasks = list(dict.fromkeys(task for result in results for task in result["tasks"]))
-    header = [*columns, *tasks, *(["mean"] if len(tasks) > 1 else [])]
-    rows = []
-    for result, row in zip(results, settings, strict=True):
-        scores = [result["tasks"].get(task, {}).get("main_score") for task in tasks]
-        means = [mean_cell(scores)] if len(tasks) > 1 else []
-        rows.append([*(str(row.get(name, "-")) for name in columns), *map(_number, scores), *means])
-    return aligned([header, *rows], left=len(columns))
 
 
 def mean_cell(scores: Sequence[float | None], decimals: int = 1) -> str:
@@ -50,13 +28,6 @@ def gains_table(result: Result) -> str:
         signed = "-" if difference is None else f"{difference:+.1f}"
         rows.append([name, _number(before), _number(after), signed, interval])
     return aligned(rows, left=1)
-
-
-def flat_settings(result: Result) -> dict[str, Any]:
-    """Return the settings of a result as ``{"loss.temperature": 0.1, "pooling": "mean", ...}``."""
-    flat = flatten(result["config"])
-    kept = {name: value for name, value in flat.items() if not name.startswith(ASIDE)}
-    return {NAMED.get(name, name): result["choices"].get(NAMED.get(name, ""), value) for name, value in kept.items()}
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> str:

@@ -25,7 +25,7 @@ def build_sinks(nodes: Mapping[str, Mapping[str, Any]], identity: Identity) -> d
     """
     sinks: dict[str, Sink] = {}
     for name, node in nodes.items():
-        if node["_target_"].endswith(".WandbLogger"):
+        if _is_wandb(node):
             if os.environ.get("WANDB_MODE") == "disabled":
                 continue
             from embedllm.tracking.wandb_sink import WandbSink
@@ -35,6 +35,15 @@ def build_sinks(nodes: Mapping[str, Mapping[str, Any]], identity: Identity) -> d
             logger = _build(name, node, identity)
             sinks[name] = (TensorBoardSink if hasattr(logger, "log_graph") else LoggerSink)(logger)
     return sinks
+
+
+def wandb_nodes(nodes: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the loggers of the ``logger`` group that are W&B's."""
+    return [node for node in nodes.values() if _is_wandb(node)]
+
+
+def _is_wandb(node: Mapping[str, Any]) -> bool:
+    return str(node["_target_"]).endswith(".WandbLogger")
 
 
 def _build(name: str, node: Mapping[str, Any], identity: Identity) -> Any:

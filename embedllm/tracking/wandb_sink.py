@@ -138,9 +138,12 @@ class WandbSink:
         }
 
     def _drop_earlier(self, current: Path) -> None:
-        """Remove the offline records of earlier attempts: sent later, an older one would replace the whole one."""
+        """Remove the offline records of earlier attempts: sent later, an older one would replace the whole one.
+
+        One that began later is another process's, which is writing it.
+        """
         for path in current.parent.glob(f"offline-run-*-{self.identity.id}*"):
-            if path != current and any(path.glob(f"run-{self.identity.id}.wandb")):
+            if path.name < current.name and any(path.glob(f"run-{self.identity.id}.wandb")):
                 with suppress(OSError):
                     shutil.rmtree(path)
 

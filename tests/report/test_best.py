@@ -1,5 +1,6 @@
 """Which settings are called the best, and which cannot be told from them."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,33 @@ def test_more_rivals_make_the_intervals_wider(tmp_path: Path) -> None:
     assert widths[0] / widths[1] == pytest.approx(
         t.ppf(1 - 0.025, seeds["few"]) / t.ppf(1 - 0.025 / 3, seeds["many"]), rel=1e-6
     )
+
+
+def untrained(study: Path, **scores: float) -> None:
+    for (pooling, score), seed in itertools.product(scores.items(), range(3)):
+        made = {"animals": score}
+        make_run(study, pooling, "none", seed, made, eval__tasks=["animals.csv"], trainer__max_steps=0)
+
+
+def test_models_that_no_seed_changes_do_not_make_the_seeds_of_others_look_alike(tmp_path: Path) -> None:
+    seeded(tmp_path / "s", 1.0, mean=50.0, last=47.0)
+    untrained(tmp_path / "s", mean=30.0, last=31.0, max=32.0)
+    _, verdict = judged(tmp_path / "s")
+    gap = verdict.gaps[("last", "40")]
+    reach = t.ppf(1 - 0.05 / (2 * 4), 4) * np.sqrt(1.0 * (1 / 3 + 1 / 3))
+    assert (gap.difference, gap.low, gap.high) == pytest.approx((-3.0, -3.0 - reach, -3.0 + reach))
+    alone = verdict.gaps[("last", "0")]
+    assert alone.high == pytest.approx(-19.0 + t.ppf(1 - 0.05 / (2 * 4), 4) * np.sqrt(1 / 3))
+
+
+def test_seeds_say_nothing_of_models_that_no_seed_changes(tmp_path: Path) -> None:
+    untrained(tmp_path / "s", mean=30.0, last=31.0)
+    assert not judged(tmp_path / "s")[1].known
+    seeded(tmp_path / "s", 1.0, max=20.0)
+    _, verdict = judged(tmp_path / "s")
+    assert verdict.best.settings == ("last", "0")
+    assert verdict.gaps[("mean", "0")].low is None
+    assert verdict.gaps[("max", "40")].behind
 
 
 def test_what_nothing_is_known_of_is_not_judged(tmp_path: Path) -> None:

@@ -45,3 +45,13 @@ def test_every_score_stands_in_its_cell_with_one_decimal(tmp_path: Path, monkeyp
     assert written == raw + centred
     assert " ".join(titles[0].split()) == "first: custom (1 task, mteb 2.26.24)"
     assert (tmp_path / "map.png").stat().st_size > 5_000
+
+
+def test_a_cell_of_two_scans_is_there_once(tmp_path: Path) -> None:
+    """One scan goes deeper than the other, which holds the same layers."""
+    scans = [scan("none", {(6, False): 20.0}), scan("none", {(6, False): 20.0, (12, False): 30.0})]
+    for one, layers in zip(scans, (6, 12), strict=True):
+        one["config"]["model"]["layers"] = layers
+    ranked = rank(scans)
+    assert [(cell.settings["layers"], cell.score) for cell in ranked] == [(12, 30.0), (6, 20.0)]
+    draw_heat_map(ranked, tmp_path / "map.png", "custom")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def test_a_score_that_is_no_number_is_no_score(study: Path, score: object) -> No
     assert run.score("animals") is None
     assert run.mean(["animals", "Twenty"]) is None
     assert run.mean(["Twenty"]) == run.score("Twenty")
+    assert said(study) == [f"1 run lacks the score of a task: {run.name}"]
 
 
 def test_failed_unfinished_and_missing_runs_are_counted_apart(study: Path) -> None:
@@ -77,6 +79,21 @@ def test_failed_unfinished_and_missing_runs_are_counted_apart(study: Path) -> No
         "eos-none-00000002": ("unfinished", "it has settings and no result yet"),
         "max-none-00000003": ("missing", ""),
     }
+
+
+def test_a_run_that_a_process_is_at_work_on_is_running_until_it_lets_go(study: Path) -> None:
+    fail(study, "last-none-00000001", "RuntimeError: no memory", pooling="last", seed=2)
+    new, broken = RunFolder(study / "eos-none-00000002"), RunFolder(sorted(study.iterdir())[0])
+    new.create()
+    broken.result.write_text("{")
+    names = ["last-none-00000001", new.path.name, broken.path.name]
+    with RunFolder(study / names[0]).locked(), new.locked(), broken.locked():
+        found = {run.name: (run.state, run.reason) for run in read_study(study).absent}
+        assert found == {name: ("running", f"a process on {socket.gethostname()} is at work on it") for name in names}
+        assert said(study)[0].startswith("3 runs are running: ")
+        (row,) = [group for group in tabulate(read_study(study)).groups if group.settings == ("last", "none")]
+        assert (len(row.runs), row.size) == (2, 3)
+    assert {run.state for run in read_study(study).absent} == {"failed", "unreadable"}
 
 
 def test_a_failed_run_is_counted_in_the_row_of_its_settings(study: Path) -> None:
@@ -215,8 +232,10 @@ def test_what_a_plan_of_the_study_names_is_missing_until_it_is_made(study: Path)
     scan.create()
     scan.scan.write_text("{}")
     runs = [PlannedRun(name, []) for name in (done, scan.path.name, "max-none-00000003")]
-    StudyFolder(study).write_plan(["pooling=max"], [*runs, PlannedRun(None, ["pooling=min"], error="no such head")])
+    refused = [PlannedRun(None, [f"data.path={path}"], error="no such file") for path in ("a/b.csv", "/c/b.csv")]
+    StudyFolder(study).write_plan(["pooling=max"], [*runs, *refused])
     assert {run.name: (run.state, run.reason) for run in read_study(study).absent} == {
         "max-none-00000003": ("missing", ""),
-        "pooling=min": ("failed", "no such head"),
+        "data.path=a/b.csv": ("failed", "no such file"),
+        "data.path=/c/b.csv": ("failed", "no such file"),
     }

@@ -132,6 +132,16 @@ def test_a_study_without_a_training_has_no_slopes(tmp_path: Path) -> None:
         assert lacking not in text
 
 
+def test_a_slope_is_of_runs_that_have_both_scores(tmp_path: Path) -> None:
+    made = {"eval__tasks": ["animals.csv"]}
+    make_run(tmp_path / "s", "mean", scores={"animals": 40.0}, before=20.0, **made)
+    path = make_run(tmp_path / "s", "mean", seed=1, scores={"animals": 60.0}, before=58.5, **made).result
+    result = json.loads(path.read_text())
+    result["tasks"]["animals"]["before"] = None
+    path.write_text(json.dumps(result))
+    assert "19.5 to 40.0 (+20.5)" in (written(tmp_path / "s") / "report.html").read_text()
+
+
 @pytest.mark.parametrize("tasks", [{}, {"animals": None}, {"animals": 50.0}])
 def test_a_single_run_has_a_report(tmp_path: Path, tasks: dict[str, float | None]) -> None:
     make_run(tmp_path / "s", scores=tasks, eval__tasks=[f"{task}.csv" for task in tasks])

@@ -35,8 +35,10 @@ def slopes(table: Table, colours: Colouring) -> tuple[str, Markup, str] | None:
     """Return title, image and caption of the scores before and after; None without a training."""
     found = []
     for group in table.groups:
-        before, after = group.cell(table.tasks, "before").mean, group.cell(table.tasks).mean
-        if before is not None and after is not None and any(run.train for run in group.runs):
+        pairs = [(run.mean(table.tasks, "before"), run.mean(table.tasks)) for run in group.runs if run.train]
+        whole = [(before, after) for before, after in pairs if before is not None and after is not None]
+        if whole:  # both means are over the same runs
+            before, after = (math.fsum(scores) / len(whole) for scores in zip(*whole, strict=True))
             found.append((group, before, after))
     if not found:
         return None
