@@ -25,13 +25,13 @@ from embedllm.blueprint import Blueprint, Head, draw_up
 from embedllm.centring import Centring, reference_texts
 from embedllm.decoder import blocks, has_own_dropout
 from embedllm.errors import InputError
+from embedllm.kernels.packing import packs, read_packed
+from embedllm.kernels.row_dropout import keyed_again
+from embedllm.kernels.shared_prefix import SHORTEST, Prefix, read_after, read_prefix, shares_prefix
+from embedllm.kernels.short_attention import short_attention
 from embedllm.model_spec import ModelSpec, check_attention, load_model
-from embedllm.packing import packs, read_packed
 from embedllm.pooling import MeanPooling, PoolingHead
 from embedllm.prompt import SLOT, Prompt
-from embedllm.row_dropout import keyed_again
-from embedllm.shared_prefix import SHORTEST, Prefix, read_after, read_prefix, shares_prefix
-from embedllm.short_attention import short_attention
 from embedllm.storage import MANIFEST, Parts, build_head, describe_head, find_saved, load_parts, save_parts
 from embedllm.tokenization import token_ids
 

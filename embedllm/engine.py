@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from embedllm.adapter import training_casts
-from embedllm.allocator import keep_freed_memory
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
-from embedllm.fused_norm import fuse_norms
-from embedllm.gradient_sums import accumulate, summed
-from embedllm.low_precision import lowered
+from embedllm.kernels.allocator import keep_freed_memory
+from embedllm.kernels.fused_norm import fuse_norms
+from embedllm.kernels.gradient_sums import accumulate, summed
+from embedllm.kernels.low_precision import lowered
+from embedllm.kernels.row_dropout import key_dropout, keyed_by, text_keys
+from embedllm.kernels.shared_prefix import Prefix
+from embedllm.kernels.short_attention import short_attention
+from embedllm.kernels.workers import count_workers, side_by_side
 from embedllm.processes import Processes
-from embedllm.row_dropout import key_dropout, keyed_by, text_keys
-from embedllm.shared_prefix import Prefix
-from embedllm.short_attention import short_attention
-from embedllm.workers import count_workers, side_by_side
 
 Rows = Sequence[Sequence[int]]
 """Token ids of texts, in their prompt."""

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from embedllm.decoder import blocks
 from embedllm.errors import InputError
-from embedllm.fused_lora import fuse
+from embedllm.kernels.fused_lora import fuse
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -36,10 +36,10 @@ LAYERS = [  # a module may import those of its own layer and of the layers befor
         "model_source",
     },
     {"decoder", "decoder_config", "backbone"},
-    {"batches", "row_dropout", "fused_norm", "low_precision", "shared_prefix", "packing", "short_attention"},
-    {"adapter_files", "adapter_spec", "fused_lora", "lora", "adapter"},
+    {"batches", "kernels"},
+    {"adapter_files", "adapter_spec", "lora", "adapter"},
     {"centring", "model_spec", "storage", "blueprint", "embedder"},
-    {"scan", "encode_file", "allocator", "workers", "gradient_sums", "kept"},
+    {"scan", "encode_file", "kept"},
     {
         "eval",
         "tracking",

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from embedllm.blueprint import Blueprint
 from embedllm.embedder import Embedder
+from embedllm.kernels.shared_prefix import Prefix
 from embedllm.pooling import PoolingHead
 from embedllm.scan.layer_states import Depth, LayerStates
 from embedllm.scan.variants import check_plans
 from embedllm.scan.vector_key import depth_of
-from embedllm.shared_prefix import Prefix
 
 Vectors = npt.NDArray[np.float32]
 

@@ -12,6 +12,7 @@ from test_engine import assert_close, gradients, make, pool
 from embedllm.backbone import load_backbone
 from embedllm.embedder import Embedder, ModelSpec
 from embedllm.engine import ContrastiveStep
+from embedllm.kernels.shared_prefix import read_after, read_prefix, shares_prefix
 from embedllm.losses import InfoNCE
 from embedllm.pooling import (
     AttentionPooling,
@@ -22,7 +23,6 @@ from embedllm.pooling import (
     MeanPooling,
     WeightedMeanPooling,
 )
-from embedllm.shared_prefix import read_after, read_prefix, shares_prefix
 
 HEADS = [MeanPooling, LastTokenPooling, EosPooling, WeightedMeanPooling, MaxPooling, ConcatPooling, AttentionPooling]
 TEXTS = ["a cat", "", "the rain in the street " * 3, "x", "a car on the road", "😀"]

@@ -2,7 +2,7 @@
 
 Most of a decoder treats every token by itself, and for that part texts of any length can stand side by side. Attention
 alone must not look from one text into another: it is computed for the texts of each length apart
-(:mod:`embedllm.short_attention`). Positions start anew in each text, so its states are those that it has alone.
+(:mod:`embedllm.kernels.short_attention`). Positions start anew in each text, so its states are those that it has alone.
 
 Legend: B texts, T tokens of all of them, L tokens of the longest with its prefix, D hidden size.
 """
@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from embedllm.decoder import equal_states, eval_mode
-from embedllm.shared_prefix import Prefix, read_prefix
+from embedllm.kernels.shared_prefix import Prefix, read_prefix
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def read_packed(backbone: Any, rows: Sequence[Sequence[int]], prefix: Prefix | N
     """Return the hidden states of texts, (B, L, D), with zeros after the end of each.
 
     Args:
-        backbone: one of which :func:`packs` is true, inside :func:`~embedllm.short_attention.short_attention`.
+        backbone: one of which :func:`packs` is true, inside :func:`~embedllm.kernels.short_attention.short_attention`.
         rows: token ids of the texts, those of one length beside each other.
         prefix: the states of what all the texts begin with, if they are known.
     """

@@ -2,7 +2,7 @@
 
 PEFT's forward pass scales and adds the update at the width of the layer's output, and draws one random number for each
 element it may drop; on a CPU both cost as much as the multiplications. Here the update is accumulated by the matrix
-product itself, and what is dropped is hashed (:mod:`embedllm.row_dropout`).
+product itself, and what is dropped is hashed (:mod:`embedllm.kernels.row_dropout`).
 
 Legend: N tokens, I inputs, O outputs, r rank.
 """
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from embedllm.row_dropout import RowDropout, mask, masked
+from embedllm.kernels.row_dropout import RowDropout, mask, masked
 
 
 class FusedLoraLinear(PeftLinear):  # type: ignore[misc]

@@ -5,7 +5,7 @@ import contextlib
 import torch
 from torch import nn
 
-from embedllm.low_precision import lowered
+from embedllm.kernels.low_precision import lowered
 
 
 def model() -> nn.Module:

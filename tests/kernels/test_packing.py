@@ -12,11 +12,11 @@ from test_engine import assert_close, gradients, make, pool
 from embedllm.backbone import load_backbone
 from embedllm.batches import packed
 from embedllm.engine import ContrastiveStep
+from embedllm.kernels.packing import Layout, packs, read_packed
+from embedllm.kernels.shared_prefix import read_prefix
+from embedllm.kernels.short_attention import LONGEST, short_attention
 from embedllm.losses import InfoNCE
-from embedllm.packing import Layout, packs, read_packed
 from embedllm.pooling import AttentionPooling, LastTokenPooling, MeanPooling
-from embedllm.shared_prefix import read_prefix
-from embedllm.short_attention import LONGEST, short_attention
 
 PREFIX = [3, 9, 4, 11]
 

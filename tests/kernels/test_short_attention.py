@@ -11,9 +11,9 @@ from small_decoders import ARCHITECTURES
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from embedllm import short_attention as module_
 from embedllm.backbone import load_backbone
-from embedllm.short_attention import LONGEST, NAME, attention, short_attention
+from embedllm.kernels import short_attention as module_
+from embedllm.kernels.short_attention import LONGEST, NAME, attention, short_attention
 
 
 class Layer(nn.Module):

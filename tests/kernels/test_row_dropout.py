@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from embedllm.row_dropout import RowDropout, keep_mask, key_dropout, keyed_by, mask, masked, text_keys, token_hashes
+from embedllm.kernels.row_dropout import (
+    RowDropout,
+    keep_mask,
+    key_dropout,
+    keyed_by,
+    mask,
+    masked,
+    text_keys,
+    token_hashes,
+)
 
 CPU = torch.device("cpu")
 

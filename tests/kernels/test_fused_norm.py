@@ -13,7 +13,7 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from embedllm.backbone import load_backbone
-from embedllm.fused_norm import FusedNorm, NormProduct, fuse_norms
+from embedllm.kernels.fused_norm import FusedNorm, NormProduct, fuse_norms
 
 NORMS = pytest.mark.parametrize("norm", [LlamaRMSNorm, Qwen3RMSNorm, nn.RMSNorm])
 

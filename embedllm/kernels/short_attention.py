@@ -2,7 +2,7 @@
 
 The gradient of PyTorch's flash attention takes a fifth of a training step on texts of 22 tokens, where the scores that
 it avoids to keep are smaller than the states themselves. Key and value heads that several query heads share are not
-repeated. In a row of packed texts (:mod:`embedllm.packing`) those of each length are computed together.
+repeated. In a row of packed texts (:mod:`embedllm.kernels.packing`) those of each length are computed together.
 
 Legend: B texts, H query heads, K key and value heads, L tokens, M tokens that are looked at, d width of a head.
 """
@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from embedllm.packing import Layout, layout
+from embedllm.kernels.packing import Layout, layout
 
 NAME = "embedllm_short"
 LONGEST = 128

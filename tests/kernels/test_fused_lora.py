@@ -9,8 +9,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
-from embedllm.fused_lora import FusedLoraLinear, LoraProduct, fuse
-from embedllm.row_dropout import key_dropout, keyed_by, text_keys
+from embedllm.kernels.fused_lora import FusedLoraLinear, LoraProduct, fuse
+from embedllm.kernels.row_dropout import key_dropout, keyed_by, text_keys
 
 
 def adapted(bias: bool = True, **settings: Any) -> nn.Module:

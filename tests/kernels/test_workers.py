@@ -8,10 +8,10 @@ import torch
 from test_engine import assert_close, gradients, make, pool
 
 from embedllm.engine import ContrastiveStep
-from embedllm.gradient_sums import accumulate, summed
+from embedllm.kernels.gradient_sums import accumulate, summed
+from embedllm.kernels.workers import count_workers, side_by_side
 from embedllm.losses import InfoNCE
 from embedllm.pooling import AttentionPooling
-from embedllm.workers import count_workers, side_by_side
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_gradients_are_those_of_one_thread_and_the_same_every_time(
     assert len(step._parts([[5] * 9] * 6, range(6))) == 1
     alone = step(pool(embedder), key=(0, 7))
     one = gradients(embedder)
-    monkeypatch.setattr("embedllm.workers.LEAST", 1)
+    monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert len(step._parts([[5] * 9] * 6, range(6))) == 3
     found = []
@@ -68,7 +68,7 @@ def test_gradients_are_those_of_one_thread_and_the_same_every_time(
 
 
 def test_gradients_are_added_to_those_of_pools_before(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedllm.workers.LEAST", 1)
+    monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     embedder = make(tiny_path)
     step = ContrastiveStep(embedder, InfoNCE(0.1), micro_batch_tokens=40)
@@ -82,7 +82,7 @@ def test_gradients_are_added_to_those_of_pools_before(tiny_path: Path, monkeypat
 def test_a_model_with_dropout_of_its_own_is_computed_by_one_thread(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedllm.workers.LEAST", 1)
+    monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     embedder = make(tiny_path)
     embedder.backbone.config.attention_dropout = 0.1
