@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup server demo test test-all lint type format
+.PHONY: help setup server demo test test-all docs lint type format
 
 BIN := .venv/bin
 PYTHON ?= python3
@@ -34,8 +34,11 @@ demo: setup  ## Score, fine-tune, score again and export the embedded model (2 t
 test: setup  ## Fast tests: no network, no accelerator, under 5 minutes on 2 cores
 	$(BIN)/python -m pytest -m 'not slow' -n 2
 
-test-all: setup  ## Also the slow ones: the real model, sweeps, the README's commands
+test-all: setup  ## Also the slow ones: the real model, sweeps, every command of the documentation
 	$(BIN)/python -m pytest
+
+docs: setup  ## Build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 lint: setup  ## Check format and lint, change nothing
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .

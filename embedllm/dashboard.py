@@ -153,7 +153,7 @@ def _results(path: Path) -> Iterator[Result]:
                 found = json.loads(run.scan.read_text(encoding="utf-8"))
             except ValueError:
                 continue
-        if _is_whole(found):
+        if found is not None and _is_whole(found):
             yield found
 
 

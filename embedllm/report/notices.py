@@ -47,9 +47,12 @@ def _lacking(study: Study) -> Iterator[str]:
             + (_list(run.name for run in incomplete))
         )
     if study.scans:
-        said = "is not in this report; ranking.csv has it" if len(study.scans) == 1 else "are not in this report; "
-        said += "ranking.csv has them" * (len(study.scans) > 1)
-        yield f"{plural(len(study.scans), 'scan')} of the study {said}"
+        left = (
+            "is not in this report; ranking.csv has it"
+            if len(study.scans) == 1
+            else "are not in this report; ranking.csv has them"
+        )
+        yield f"{plural(len(study.scans), 'scan')} of the study {left}"
 
 
 def _names(study: Study) -> Iterator[str]:
