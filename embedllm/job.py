@@ -153,7 +153,8 @@ def _asked(result: Settings, config: Config) -> Settings:
     """Return a result with the tasks of ``eval.tasks`` only: a run may hold others, from other commands."""
     names = [spec.name for spec in task_specs(config)]
     tasks = {name: result["tasks"][name] for name in names}
-    return {**result, "tasks": tasks, **_means(tasks)}
+    evaluation = {**result["config"]["eval"], "tasks": list(config.eval.tasks)}
+    return {**result, "config": {**result["config"], "eval": evaluation}, "tasks": tasks, **_means(tasks)}
 
 
 def _check_checkpoint(folder: RunFolder) -> None:

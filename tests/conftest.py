@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import sys
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
@@ -17,6 +18,9 @@ import pytest
 from embedllm.model_cache import cache_folder
 
 USER_CACHE = cache_folder()
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
