@@ -70,7 +70,7 @@ def attention(
         is_causal: see ``attention_mask``.
         options: of the model.
     """
-    packed = layout()
+    packed = None if torch.compiler.is_compiling() else layout()  # compiled blocks read whole texts, one a row
     if packed is not None:
         return _of_packed(module, query, key, value, packed, scaling), None
     length, seen = query.size(2), key.size(2)  # L, M
