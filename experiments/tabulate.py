@@ -18,6 +18,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from embedllm.report.tables import flatten
+
 Row = dict[str, str]
 Groups = dict[tuple[str, ...], list[Row]]
 OUTCOMES = ("before", "after", "seconds", "peak_memory_gb", "hardware", "precision", "commit")
@@ -76,10 +78,7 @@ def setting(result: Mapping[str, Any], name: str) -> str:
     """Return the option of a group, or the value of a setting; of a file its name."""
     if name in result["choices"]:
         return str(result["choices"][name])
-    value: Any = result["config"]
-    for part in name.split("."):
-        value = value[part]
-    return str(value).rpartition("/")[2].removesuffix(".parquet").removeprefix("embedded:")
+    return str(flatten(result["config"])[name]).rpartition("/")[2].removesuffix(".parquet").removeprefix("embedded:")
 
 
 def shown(value: Any) -> str:
