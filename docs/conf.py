@@ -33,11 +33,11 @@ html_math_renderer = "mathml"
 
 
 def copy_studies(app: Sphinx, config: object) -> None:
-    """Copy the pages and figures of the studies to docs/experiments, as Sphinx reads nothing outside of its folder."""
+    """Copy the studies and what their pages show to docs/experiments, as Sphinx reads nothing outside of its folder."""
     docs = Path(app.srcdir)
     shutil.rmtree(docs / "experiments", ignore_errors=True)
     for path in (docs.parent / "experiments").rglob("*"):
-        if path.suffix in (".md", ".png"):
+        if path.suffix in (".md", ".png", ".csv"):
             copy = docs / path.relative_to(docs.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
