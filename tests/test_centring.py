@@ -93,6 +93,7 @@ def test_sentence_transformers_centres_as_we_do(tiny_path: Path, tmp_path: Path,
     assert not (tmp_path / "half").exists()
 
 
+@pytest.mark.slow
 def test_a_training_is_the_same_with_and_without_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("anchor,positive\n" + "".join(f"the {i} cats,{i} of the cats\n" for i in range(12)))

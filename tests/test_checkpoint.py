@@ -64,6 +64,7 @@ def test_what_is_wrong_is_one_sentence(
     assert not Path("executed").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_checkpoint_before_and_needs_no_temporary_folder(tmp_path: Path) -> None:
     """The limit on the size of files stands for the disk; a process of its own, as the limit stays."""
     script = """

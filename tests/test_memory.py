@@ -50,6 +50,7 @@ def limit(module: EmbedderModule, tokens: int) -> list[int]:
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grad_cache", [False, True])
 def test_a_step_out_of_memory_is_made_again_with_the_same_gradients(
     tiny_path: Path, caplog: pytest.LogCaptureFixture, grad_cache: bool

@@ -78,6 +78,7 @@ def by_mteb_alone(export: Path, labelled: dict[str, list[str]], scored: dict[str
     return {task.task_name: 100 * task.get_score() for task in result.task_results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

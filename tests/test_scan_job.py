@@ -34,6 +34,7 @@ def run_score(folder: Path) -> float:
     return float(json.loads(path.read_text())["score"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompt", "cell"),
     [
@@ -57,6 +58,7 @@ def test_a_cell_is_the_run_with_its_settings(
     assert found["tasks"]["animals"]["main_score"] == pytest.approx(run_score(tmp_path), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_cells_that_are_left_out_are_equal_to_others_or_impossible(run: Run, tmp_path: Path) -> None:
     every = "scan.pool_over=[all,text,suffix]"
     assert run("-m", "scan.poolings=[mean,last,eos]", every, "prompt=none,cluster,cluster_the_text")[0] == 0
@@ -87,6 +89,7 @@ def test_pooling_over_the_suffix_gives_the_last_token_all_the_same(tiny_path: Pa
     assert np.array_equal(*vectors)
 
 
+@pytest.mark.slow
 def test_a_finished_scan_is_skipped_and_a_new_task_alone_is_scored(
     run: Run, tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_sweep_over_what_a_scan_does_not_heed_is_one_scan(run: Run, tmp_path: 
     assert printed.count("has no effect on a scan; scan.poolings names its heads") == 1
 
 
+@pytest.mark.slow
 def test_an_interrupt_loses_no_cell(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm.eval import score
 
@@ -144,6 +148,7 @@ def test_an_interrupt_loses_no_cell(run: Run, tmp_path: Path, monkeypatch: pytes
     assert scores[0] == scores[1]
 
 
+@pytest.mark.slow
 def test_the_winner_is_an_experiment_with_the_score_of_the_ranking(run: Run, tmp_path: Path) -> None:
     code, printed = run("-m", *SCAN, "prompt=none,cluster", "study=scan")
     assert code == 0
@@ -213,6 +218,7 @@ def test_depths_are_counted_from_the_last_layer(every: int | None, expected: lis
     assert depths(7, every) == expected
 
 
+@pytest.mark.slow
 def test_scans_of_two_models_and_templates_are_told_apart(run: Run, tmp_path: Path, tiny_path: Path) -> None:
     models = "model.attention=causal,bidirectional"
     templates = 'prompt.template="The {text} is","About {text}: topic"'

@@ -137,6 +137,7 @@ def scripted(
     monkeypatch.setattr("embedllm.development.score", score)
 
 
+@pytest.mark.slow
 def test_scoring_along_the_way_changes_no_bit_of_the_weights(run: Run, tmp_path: Path) -> None:
     assert run("plain", dev=False) == 0
     assert run("watched", "eval.select=false") == 0
@@ -146,6 +147,7 @@ def test_scoring_along_the_way_changes_no_bit_of_the_weights(run: Run, tmp_path:
     assert selection_of(tmp_path, "watched")["steps"] == [8]
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_of_a_training_that_ended_there(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ def test_the_best_weights_are_those_of_a_training_that_ended_there(
     assert (folder(tmp_path, "picked") / "dev_curve.png").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("averaged", "steps"), [(9.5, [4, 8]), (8.9, [4])])
 def test_the_average_is_kept_if_it_is_better(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, averaged: float, steps: list[int]
@@ -182,6 +185,7 @@ def test_patience_ends_the_training(run: Run, tmp_path: Path, monkeypatch: pytes
     assert result["train"]["steps"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [0, 1, 2, 4])
 def test_a_signal_during_an_evaluation_changes_nothing_of_the_result(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: int
@@ -274,6 +278,7 @@ def test_the_curve_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "curve.png").stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_scored_on_what_picked_its_weights(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

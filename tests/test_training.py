@@ -137,6 +137,7 @@ def test_the_saved_model_is_the_trained_one(
     assert abs(vectors - untrained).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_snapshots_are_the_models_of_their_steps_and_change_no_bit(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_snapshot_after_the_last_step_is_refused(
     assert "trainer.snapshots: 9 is not a step of this training; they are 1 to 8" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +171,7 @@ def test_the_same_command_gives_the_same_bits_and_another_seed_does_not(
     assert metrics(a) == metrics(b)
 
 
+@pytest.mark.slow
 def test_scoring_or_not_changes_no_bit_of_the_weights(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +202,7 @@ def test_a_signal_that_a_launcher_handles_is_left_to_it(
     assert seen == [signal.SIGUSR2] * STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "number"), [(3, signal.SIGTERM), (STEPS, signal.SIGTERM), (3, signal.SIGUSR1)])
 def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
     settings: list[str],
@@ -272,6 +276,7 @@ def test_labels_supervise(settings: list[str], tmp_path: Path, monkeypatch: pyte
     assert train(settings, tmp_path / "runs", monkeypatch, *more) == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_another_ones_adapter(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -385,6 +390,7 @@ def test_positives_that_nothing_tells_from_their_anchors_are_refused(
     assert train(settings, tmp_path / "runs", monkeypatch, "data/augment=dropout") == 0
 
 
+@pytest.mark.slow
 def test_micro_batches_are_no_part_of_the_result(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,6 +404,7 @@ def test_micro_batches_are_no_part_of_the_result(
     assert all(torch.allclose(one[name], other[name], atol=2e-5) for name in one)
 
 
+@pytest.mark.slow
 def test_a_learned_temperature_is_trained_logged_and_resumed(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

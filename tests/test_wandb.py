@@ -161,6 +161,7 @@ def test_without_an_account_a_run_is_recorded_offline(folder: RunFolder, caplog:
     assert [record.summary["score"] for record in read(folder.path)] == [42]
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_answer_costs_seconds_once_and_no_record(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

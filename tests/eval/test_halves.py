@@ -22,6 +22,7 @@ def test_well_apart_halves_are_perfect_and_mixed_ones_are_not() -> None:
     assert mixed.std() > 1
 
 
+@pytest.mark.slow
 def test_halves_depend_on_the_documents_alone() -> None:
     vectors, labels = blobs(40, 0.5)
     np.testing.assert_array_equal(half_scores(vectors, labels), half_scores(vectors.copy(), labels))

@@ -38,6 +38,7 @@ def test_every_generator_can_be_built_from_its_settings(name: str) -> None:
     assert generator.name == name
 
 
+@pytest.mark.slow
 def test_pairs_train_a_model_as_they_are(
     texts: Path, tmp_path: Path, run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
