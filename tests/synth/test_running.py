@@ -127,6 +127,16 @@ def test_parts_of_other_settings_are_refused_and_left_alone(plan: Callable[..., 
     assert Parts.beside(plan().output, plan().identity).read(2) is not None
 
 
+def test_a_run_that_failed_before_its_first_block_keeps_no_other_settings_out(plan: Callable[..., SynthPlan]) -> None:
+    with pytest.raises(InputError, match="is not a probability"):
+        make_pairs(plan(generator=WordNoise(p=1), settings={"p": 1}), progress=False)
+    parts = Parts.beside(plan().output, plan().identity)
+    assert not parts.folder.exists()
+    parts.folder.mkdir()  # as a kill leaves it
+    (parts.folder / "manifest.json").write_text("{")
+    assert make_pairs(plan(), progress=False)["kept"] == 45
+
+
 def test_parts_and_outputs_of_another_input_are_refused(plan: Callable[..., SynthPlan], source: Path) -> None:
     Stopping.calls = 3
     with pytest.raises(Stop):
