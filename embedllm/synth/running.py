@@ -75,15 +75,16 @@ def make_pairs(plan: SynthPlan, *, progress: bool = True) -> dict[str, Any]:
     if done is None:
         try:
             with parts.opened():
-                _make_parts(plan, parts, progress)
-                _merge(plan, parts)
+                if _finished(plan, parts) is None:  # else another process has just made it
+                    _make_parts(plan, parts, progress)
+                    _merge(plan, parts)
+                parts.remove()
         except OSError as error:
             raise OSError(
                 error.errno or 0,
                 f"{error.strerror or error}; what is written stays, and the same command goes on from there",
                 str(error.filename or parts.folder),
             ) from error
-        parts.remove()
         done = read_notes(plan.output)
     return done or {}
 
@@ -155,4 +156,6 @@ def _merge(plan: SynthPlan, parts: Parts) -> None:
     for gate in plan.gates:
         if gate.whole_file:
             drafts = gate(drafts)
-    write_pairs(plan.output, drafts, plan.seed, plan.identity)
+    whole = parts.folder / "whole.parquet"  # there the next run takes away what a kill leaves half written
+    write_pairs(whole, drafts, plan.seed, plan.identity)
+    whole.replace(plan.output)

@@ -178,6 +178,40 @@ def test_a_full_disk_loses_nothing(plan: Callable[..., SynthPlan], monkeypatch: 
     assert plan().output.read_bytes() == plan("whole.parquet").output.read_bytes()
 
 
+def test_a_kill_while_the_output_is_written_leaves_nothing_beside_it(
+    plan: Callable[..., SynthPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        write = parquet.write_table
+
+        def killed(table: object, where: Path, **options: object) -> None:
+            write(table, where, **options)
+            if "whole" in where.name:
+                raise Stop
+
+        patch.setattr(parquet, "write_table", killed)
+        with pytest.raises(Stop):
+            make_pairs(plan(), progress=False)
+    assert {path.name for path in plan().output.parent.iterdir()} == {"texts.txt", "pairs.parquet.parts"}
+    make_pairs(plan(), progress=False)
+    assert {path.name for path in plan().output.parent.iterdir()} == {"texts.txt", "pairs.parquet"}
+
+
+def test_two_processes_make_an_output_once(plan: Callable[..., SynthPlan], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Parts.opened
+
+    def late(parts: Parts) -> object:
+        monkeypatch.setattr(Parts, "opened", opened)
+        make_pairs(plan(), progress=False)  # the other process, between our look at the output and the lock
+        Stopping.calls = 0
+        return opened(parts)
+
+    monkeypatch.setattr(Parts, "opened", late)
+    assert make_pairs(plan(), progress=False)["kept"] == 45
+    assert not Parts.beside(plan().output, plan().identity).folder.exists()
+
+
 def test_a_second_process_is_kept_out(plan: Callable[..., SynthPlan]) -> None:
     parts = Parts.beside(plan().output, plan().identity)
     with parts.opened(), pytest.raises(InputError, match="another process is at work"):
