@@ -15,7 +15,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
 
 class Refused(Exception):
-    """The server says that one request is wrong; others may not be."""
+    """The server says that one request is wrong, or has no text for it; others may not be."""
 
 
 class Completions:
@@ -24,7 +24,7 @@ class Completions:
     Args:
         url: up to and including ``/v1``.
         key: environment variable that holds the key.
-        timeout_s: for one answer.
+        timeout_s: for one answer, from the request to its last byte.
         attempts: for one answer; the pause after a failure doubles from half a second to half a minute, unless the
             server names one (``Retry-After``).
         concurrency: requests that are open at the same time.
@@ -33,7 +33,7 @@ class Completions:
     def __init__(self, url: str, key: str, *, timeout_s: float, attempts: int, concurrency: int) -> None:
         secret = os.environ.get(key)
         self.url = f"{url.rstrip('/')}/chat/completions"
-        self.attempts = attempts
+        self.attempts, self.timeout_s = attempts, timeout_s
         self._free = asyncio.Semaphore(concurrency)
         self._http = httpx.AsyncClient(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
@@ -53,7 +53,7 @@ class Completions:
         """Return the answer, and whether it came to its end.
 
         Raises:
-            Refused: the request is wrong.
+            Refused: the request is wrong, or its answer has no text whenever it is asked for.
             InputError: the server denies access, or did not answer in any attempt.
         """
         pause, trouble = _FIRST_PAUSE_S, ""
@@ -62,11 +62,11 @@ class Completions:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
             try:
-                async with self._free:
+                async with self._free, asyncio.timeout(self.timeout_s):  # httpx counts from byte to byte
                     response = await self._http.post(self.url, json=body)
             except httpx.InvalidURL as error:
                 raise InputError(f"generator.url: {self.url!r} is not an address ({error})") from error
-            except httpx.TimeoutException:
+            except (httpx.TimeoutException, TimeoutError):
                 trouble = "no answer in time (generator.timeout_s)"
                 continue
             except httpx.HTTPError as error:

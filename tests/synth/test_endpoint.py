@@ -37,6 +37,7 @@ class Server:
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.open = self.most_open = 0
+        self.pause = 0.0  # after each byte of an answer
         lock, counts, server = threading.Lock(), Counter[str](), self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,7 +56,9 @@ class Server:
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
-                    self.wfile.write(data)
+                    for piece in [data[i : i + 1] for i in range(len(data))] if server.pause else [data]:
+                        self.wfile.write(piece)
+                        time.sleep(server.pause)
                 except OSError:  # the client gave up
                     pass
                 finally:
@@ -146,6 +149,14 @@ def test_a_request_that_hangs_is_tried_again(server: Server) -> None:
 
     server.behaviour = hang
     assert all(draft.positive for draft in drafts(server, ITEMS[:2], timeout_s=0.2))
+
+
+def test_an_answer_that_trickles_in_is_given_up_too(server: Server) -> None:
+    server.pause = 0.05  # 4 s for all of it
+    start = time.monotonic()
+    with pytest.raises(InputError, match=r"failed 2 times, at last with no answer in time \(generator.timeout_s\)"):
+        drafts(server, ITEMS[:1], timeout_s=0.2, attempts=2)
+    assert time.monotonic() - start < 3
 
 
 @pytest.mark.parametrize(
