@@ -196,8 +196,34 @@ def test_a_request_that_is_wrong_costs_its_row_only(server: Server) -> None:
     assert found[3].reason == "endpoint_refused"
 
 
-def test_an_answer_cut_by_the_server_is_marked(server: Server) -> None:
-    server.behaviour = lambda count, body: (200, whole("It goes on and", "length"))
+@pytest.mark.parametrize(
+    ("answer", "requests"),
+    [
+        ({"message": {"content": None}, "finish_reason": "length"}, 1),
+        ({"message": {"content": None, "refusal": "I will not."}, "finish_reason": "stop"}, 1),
+        ({"message": {}, "finish_reason": "content_filter"}, 1),
+        ({"message": {"content": None}, "finish_reason": "stop"}, 3),
+    ],
+    ids=["thought-too-long", "refusal", "filter", "silence"],
+)
+def test_a_text_that_never_gets_an_answer_costs_its_row_only(
+    server: Server, answer: dict[str, Any], requests: int
+) -> None:
+    other = server.behaviour
+    server.behaviour = lambda n, body: (
+        (200, json.dumps({"choices": [answer]}).encode())
+        if body["messages"][-1]["content"].endswith(" 3")
+        else other(n, body)
+    )
+    found = drafts(server, attempts=3)
+    assert [draft.row for draft in found if draft.reason] == [3]
+    assert found[3].reason == "endpoint_refused"
+    assert len(server.bodies) == 11 + requests
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+def test_an_answer_cut_by_the_server_is_marked(server: Server, reason: str) -> None:
+    server.behaviour = lambda count, body: (200, whole("It goes on and", reason))
     assert all(draft.truncated for draft in drafts(server))
 
 
