@@ -186,7 +186,18 @@ def test_a_wrong_key_or_address_is_not_tried_again(server: Server, status: int) 
     assert len(server.bodies) == 1
 
 
-def test_a_request_that_is_wrong_costs_its_row_only(server: Server) -> None:
+def test_a_server_that_refuses_all_of_the_first_block_ends_the_run(server: Server) -> None:
+    answer = server.behaviour
+    server.behaviour = lambda n, body: (422, b"unknown field:\n 'seed'")
+    with pytest.raises(InputError, match=r"refuses all requests .* one with: HTTP 422: unknown field: 'seed'; change"):
+        drafts(server)
+    server.behaviour = lambda n, body: (422, b"") if "text 11" in body["messages"][-1]["content"] else answer(n, body)
+    generator = Endpoint(url=server.url)
+    generator.prepare(SourceRows(ITEMS, ""))
+    assert [generator.generate([item])[0].reason for item in ITEMS] == [*[""] * 11, "endpoint_refused"]
+
+
+def test_a_request_that_is_wrong_costs_its_row_only(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     answer = server.behaviour
     server.behaviour = lambda n, body: (
         (400, b"too long") if body["messages"][-1]["content"].endswith(" 3") else answer(n, body)
@@ -194,6 +205,7 @@ def test_a_request_that_is_wrong_costs_its_row_only(server: Server) -> None:
     found = drafts(server)
     assert [draft.row for draft in found if draft.reason] == [3]
     assert found[3].reason == "endpoint_refused"
+    assert "the first with: HTTP 400: too long" in caplog.text
 
 
 @pytest.mark.parametrize(
