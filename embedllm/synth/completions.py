@@ -44,7 +44,9 @@ class Completions:
     """
 
     def __init__(self, url: str, key: str, *, timeout_s: float, attempts: int, concurrency: int) -> None:
-        secret = os.environ.get(key)
+        secret = os.environ.get(key, "").strip()  # as read from a file, with the end of its line
+        if not (secret.isascii() and secret.isprintable()):
+            raise InputError(f"generator.key: the variable {key!r} holds characters that no key has")
         self.url = f"{url.rstrip('/')}/chat/completions"
         self.attempts, self.timeout_s = attempts, timeout_s
         self._free = asyncio.Semaphore(concurrency)

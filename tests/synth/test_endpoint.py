@@ -120,6 +120,19 @@ def test_a_request_says_what_is_asked_and_has_a_seed_of_its_own(
     assert server.keys == {"Bearer secret"}
 
 
+def test_a_key_is_sent_without_the_end_of_its_line_and_never_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", " secret\n")
+    drafts(server, ITEMS[:1], key="MY_KEY")
+    assert server.keys == {"Bearer secret"}
+    for wrong in ("sec\nret", "s\u00e9cret"):
+        monkeypatch.setenv("MY_KEY", wrong)
+        with pytest.raises(InputError, match=r"^generator.key: the variable 'MY_KEY' holds characters") as caught:
+            drafts(server, ITEMS[:1], key="MY_KEY")
+        assert "cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
