@@ -9,6 +9,7 @@ from embedllm.synth.draft import Gate, Generator
 from embedllm.synth.rows import read_rows
 from embedllm.synth.running import SynthPlan, check_output, make_pairs
 from embedllm.synth_settings import build
+from embedllm.targets import locate
 
 
 def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progress: bool = True) -> dict[str, Any]:
@@ -34,13 +35,21 @@ def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progres
         output.expanduser(),
         generator,
         gates,
-        {name: value for name, value in settings.items() if name != "mine"},
+        _decisive({name: value for name, value in settings.items() if name != "mine"}),
         seed=seed,
         block=settings["block"],
         copies=settings["copies"],
         max_characters=settings["max_characters"],
     )
     return make_pairs(plan, progress=progress)
+
+
+def _decisive(node: Any) -> Any:
+    """Return settings without those that decide no draft."""
+    if not isinstance(node, Mapping):
+        return node
+    aside = getattr(locate(node["_target_"]), "ASIDE", ()) if "_target_" in node else ()
+    return {name: _decisive(value) for name, value in node.items() if name not in aside}
 
 
 def run_mining(source: str, output: Path, settings: Mapping[str, Any]) -> dict[str, int]:

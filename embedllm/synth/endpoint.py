@@ -42,6 +42,8 @@ class Endpoint(Generator):
         attempts: before the run ends, with a growing pause between them.
     """
 
+    ASIDE = frozenset({"key", "concurrency", "timeout_s", "attempts"})
+
     url: str = "http://localhost:8000/v1"
     model: str = "default"
     key: str = "OPENAI_API_KEY"

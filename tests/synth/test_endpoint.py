@@ -6,10 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
+from embedllm.cli import main
 from embedllm.errors import InputError
 from embedllm.synth import completions
 from embedllm.synth.draft import Draft, Item
@@ -263,3 +266,24 @@ def test_an_answer_cut_by_the_server_is_marked(server: Server, reason: str) -> N
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Endpoint(**settings)
+
+
+@pytest.mark.parametrize("generator", ["endpoint", "mixture"])
+def test_a_run_goes_on_with_more_patience(server: Server, tmp_path: Path, generator: str) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"text {i}\n" for i in range(12)))
+    place = "generator" if generator == "endpoint" else "generator.parts.endpoint"
+    words = ["synth", str(texts), "-o", str(tmp_path / "a.parquet"), f"generator={generator}", "gates=none", "block=4"]
+    words += [f"{place}.url={server.url}"]
+    if generator == "mixture":
+        words += [f"generator.weights.{name}=0" for name in ("llm", "word_noise")] + ["generator.weights.endpoint=1"]
+    answer = server.behaviour
+    server.behaviour = lambda n, body: (
+        (429, b"") if body["messages"][-1]["content"].endswith(" 9") and n < 2 else answer(n, body)
+    )
+    assert main([*words, f"{place}.attempts=2"]) == 2
+    done = len(server.bodies)
+    assert main([*words, f"{place}.attempts=3", f"{place}.concurrency=2", f"{place}.timeout_s=30"]) == 0
+    assert len(server.bodies) == done + 4  # of the last block
+    assert parquet.read_table(tmp_path / "a.parquet").num_rows == 12
+    assert main([*words, f"{place}.model=other"]) == 2
