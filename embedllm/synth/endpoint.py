@@ -11,6 +11,7 @@ from embedllm.synth.chat import chat_messages
 from embedllm.synth.completions import Completions, Refused
 from embedllm.synth.draft import Draft, Generator, Item, Rows
 from embedllm.synth.llm import check_sampling
+from embedllm.synth.rows import whole_characters
 from embedllm.synth.styles import check_styles, drawn_style
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Endpoint(Generator):
         except Refused as error:
             self._refusal = self._refusal or str(error)
             return draft.refused("endpoint_refused")
-        return replace(draft, positive=text.strip(), truncated=not finished)
+        return replace(draft, positive=whole_characters(text).strip(), truncated=not finished)
 
     def _body(self, item: Item, style: str) -> dict[str, Any]:
         return {

@@ -104,6 +104,11 @@ def test_answers_come_back_in_the_order_of_their_rows(server: Server) -> None:
     assert [draft.positive for draft in drafts(server)] == [f"answer {i}" for i in range(12)]
 
 
+def test_half_a_character_in_an_answer_is_replaced(server: Server) -> None:
+    server.behaviour = lambda count, body: (200, whole("floods \ud83d"))
+    assert drafts(server, ITEMS[:1])[0].positive == "floods \ufffd"
+
+
 def test_requests_run_side_by_side_but_not_more_than_asked(server: Server) -> None:
     answer = server.behaviour
     server.behaviour = lambda count, body: (time.sleep(0.05), answer(count, body))[1]

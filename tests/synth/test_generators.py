@@ -144,3 +144,13 @@ def test_a_binary_source_is_refused_by_the_name_of_the_argument(tmp_path: Path) 
     file.write_bytes(b"\x89PNG\r\n\x00\x00")
     with pytest.raises(InputError, match=r"^FILE: .*"):
         read_rows(str(file), column="anchor")
+
+
+def test_half_a_character_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "texts.jsonl"
+    file.write_text(
+        '{"anchor": "whole \\ud83d\\ude00", "label": "a"}\n{"anchor": "half \\ud83d", "label": "b \\ude00"}\n'
+    )
+    rows = list(read_rows(str(file), column="anchor", fields=["label"]))
+    assert [row.text for row in rows] == ["whole \U0001f600", "half \ufffd"]
+    assert rows[1].fields == {"label": "b \ufffd"}
