@@ -21,7 +21,7 @@ from embedllm.synth.rows import SourceRows
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the code below makes other files of the same settings."""
 
 
@@ -38,7 +38,7 @@ class SynthPlan:
         seed: keys every draw.
         block: rows that are done or lost together when the run is killed.
         copies: drafts of each row.
-        max_characters: texts longer than this are not used.
+        max_characters: rows with a text longer than this are not used.
     """
 
     rows: SourceRows
@@ -55,6 +55,12 @@ class SynthPlan:
     def identity(self) -> dict[str, Any]:
         """What parts and output must agree on."""
         return {"format": FORMAT, "source": self.rows.digest, "rows": len(self.rows), "settings": dict(self.settings)}
+
+    @property
+    def usable(self) -> SourceRows:
+        """The rows that may be in a pair."""
+        items = [item for item in self.rows if not _why_unusable(item, self.max_characters)]
+        return SourceRows(items, self.rows.digest)
 
     def items(self, block: int) -> list[Item]:
         """Return the drafts that a block is to make."""
@@ -117,7 +123,7 @@ def _make_parts(plan: SynthPlan, parts: Parts, progress: bool) -> None:
         gate.prepare(plan.generator.writes)
     if not missing:
         return
-    plan.generator.prepare(plan.rows)
+    plan.generator.prepare(plan.usable)
     done = len(plan.rows) - sum(len(plan.rows.items[b * plan.block : (b + 1) * plan.block]) for b in missing)
     if done:
         log.info("%d of %d rows are done already", done, len(plan.rows))
@@ -147,7 +153,8 @@ def _drafts(plan: SynthPlan, items: Sequence[Item]) -> list[Draft]:
 def _why_unusable(item: Item, max_characters: int) -> str:
     if not item.text:
         return "source_empty"
-    return "source_too_long" if len(item.text) > max_characters else ""
+    texts = [item.text, *(value for value in item.fields.values() if isinstance(value, str))]
+    return "source_too_long" if max(map(len, texts)) > max_characters else ""
 
 
 def _merge(plan: SynthPlan, parts: Parts) -> None:

@@ -1,6 +1,7 @@
 """A run of ``embedllm synth`` that is stopped anywhere ends with the bytes of one that was not."""
 
 import errno
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from embedllm.errors import InputError
+from embedllm.synth.documents import SameLabel
 from embedllm.synth.draft import Draft, Gate, Item, Rows
 from embedllm.synth.gates.duplicates import Duplicates
 from embedllm.synth.parts import Parts
@@ -229,6 +231,20 @@ def test_what_gates_need_is_checked_before_the_generator_loads(plan: Callable[..
 
     with pytest.raises(InputError, match="something is missing"):
         make_pairs(plan(generator=Loud(), gates=[Lacking()]), progress=False)
+
+
+@pytest.mark.parametrize("column", ["anchor", "label"])
+def test_a_row_that_is_too_long_is_in_no_pair_of_another_row(
+    plan: Callable[..., SynthPlan], tmp_path: Path, column: str
+) -> None:
+    rows = [{"anchor": f"short {i}", "label": "a"} for i in range(3)]
+    rows[1][column] += " long" * 50
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    read = read_rows(str(file), column="anchor", fields=["label"])
+    notes = make_pairs(plan(rows=read, generator=SameLabel("label"), gates=[], copies=9), progress=False)
+    assert notes["removed"] == {"source_too_long": 9}
+    assert set(parquet.read_table(plan().output)["positive"].to_pylist()) == {"short 0", "short 2"}
 
 
 def test_copies_of_a_row_differ(plan: Callable[..., SynthPlan]) -> None:
