@@ -1,9 +1,10 @@
 """Positives out of what stands together: two spans of one document, two texts of one label."""
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embedllm.data.augment import draw_index
 from embedllm.data.formats import plain
@@ -74,9 +75,13 @@ class SameLabel(Generator):
 
     label: str
     name: str = "same_label"
-    _groups: dict[str, list[Item]] = field(
+    _groups: dict[str, list[str]] = field(
         default_factory=lambda: defaultdict(list), init=False, repr=False, compare=False
     )
+    _before: dict[tuple[str, str], list[int]] = field(
+        default_factory=lambda: defaultdict(list), init=False, repr=False, compare=False
+    )
+    """By label and text: for each place of the text in its group, how many other texts come before it."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -86,9 +91,13 @@ class SameLabel(Generator):
     def prepare(self, rows: Rows) -> None:
         """Group the rows."""
         self._groups.clear()
+        self._before.clear()
         for item in rows:
             if item.text:
-                self._groups[plain(item.fields[self.label])].append(item)
+                label = plain(item.fields[self.label])
+                group, before = self._groups[label], self._before[label, item.text]
+                before.append(len(group) - len(before))
+                group.append(item.text)
         if all(len(group) < 2 for group in self._groups.values()):
             raise InputError(f"generator.label: no two texts have the same value in column {self.label!r}")
 
@@ -98,9 +107,9 @@ class SameLabel(Generator):
 
     def _draft(self, item: Item) -> Draft:
         label = plain(item.fields[self.label])
-        others = [other for other in self._groups[label] if other.text != item.text] if label else []
+        group, before = self._groups[label], self._before[label, item.text]
         base = Draft(item.row, item.copy, item.text, generator=self.name, style="same_label")
-        if not others:
+        if not label or len(before) == len(group):
             return base.refused("alone")
-        chosen = others[draw_index(len(others), item.rng(self.name))]
-        return Draft(item.row, item.copy, item.text, chosen.text, generator=self.name, style="same_label")
+        chosen = draw_index(len(group) - len(before), item.rng(self.name))  # among the texts that are not this one
+        return replace(base, positive=group[chosen + bisect_right(before, chosen)])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from embedllm.data.augment import draw_index
 from embedllm.errors import InputError
 from embedllm.synth.documents import SameLabel, Spans, split_sentences
 from embedllm.synth.draft import Generator, Item
@@ -73,6 +74,36 @@ def test_same_label_pairs_texts_of_one_label() -> None:
         other = int(draft.positive.split()[-1])
         assert other != item.row
         assert other % 3 == item.row % 3
+
+
+def test_same_label_draws_each_text_that_is_another_one() -> None:
+    texts = list("abbcadb")
+    items = [Item(0, text, copy=copy, fields={"label": 1}) for text in "abcd" for copy in range(200)]
+    generator = SameLabel("label")
+    generator.prepare(rows_of([Item(i, text, fields={"label": 1}) for i, text in enumerate(texts)]))
+    for item, draft in zip(items, generator.generate(items), strict=True):
+        others = [text for text in texts if text != item.text]
+        assert draft.positive == others[draw_index(len(others), item.rng("same_label"))]
+
+
+def test_same_label_takes_no_longer_for_a_row_of_a_large_label() -> None:
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other: object) -> bool:
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        def __ne__(self, other: object) -> bool:
+            return not self == other
+
+        __hash__ = str.__hash__
+
+    items = [Item(i, Counted(f"text {i}"), fields={"label": 1}) for i in range(500)]
+    generator = SameLabel("label")
+    generator.prepare(rows_of(items))
+    generator.generate(items)
+    assert Counted.compared < 10 * len(items)
 
 
 def test_a_text_alone_in_its_label_says_so() -> None:
