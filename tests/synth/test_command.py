@@ -137,6 +137,37 @@ def test_words_that_are_no_settings_are_still_unknown(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [[], ["--mine"]], ids=["make", "mine"])
+def test_tasks_go_with_inspect_only(
+    texts: Path, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-o", tmp_path / "a.parquet", *more, "--tasks", "my.csv", "generator=word_noise"]
+    assert synth(texts, *words) == 2
+    assert "--tasks: goes with --inspect only; gates.contamination.tasks=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "more", "says"),
+    [("run_synth", [], "goes on from here"), ("run_mining", ["--mine"], "starts again")],
+    ids=["make", "mine"],
+)
+def test_an_interrupt_says_what_the_same_command_does(
+    texts: Path,
+    tmp_path: Path,
+    what: str,
+    more: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"embedllm.synth_job.{what}", interrupted)
+    assert synth(texts, "-o", tmp_path / "a.parquet", *more) == 130
+    assert f"interrupted; the same command {says}" in capsys.readouterr().err
+
+
 def test_mining_does_not_write_over_a_file(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = tmp_path / "pairs.parquet"
     assert synth(texts, "generator=word_noise", "-o", pairs, "gates=none") == 0
