@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,38 @@ def test_nli_pairs_entailments_with_contradictions_of_their_premise() -> None:
     assert strict.generate(items)[3].reason == "no_negative"
 
 
+@pytest.mark.parametrize(("yes", "no"), [("Yes", "NO"), (1, 0), (True, False)], ids=str)
+def test_labels_of_nli_may_be_written_in_any_way(yes: object, no: object) -> None:
+    items = [
+        Item(0, "A man sleeps.", fields={"hypothesis": "A person rests.", "label": str(yes).lower()}),
+        Item(1, "A man sleeps.", fields={"hypothesis": "A man runs.", "label": no}),
+    ]
+    generator = Nli(entailment=[yes], contradiction=[no])  # type: ignore[list-item]
+    generator.prepare(rows_of(items))
+    assert generator.generate(items)[0].negatives == ("A man runs.",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"entailment": "yes"}, r"generator.entailment: 'yes' is not a list of labels; write \[yes\]"),
+        ({"contradiction": None}, "generator.contradiction: None is not a list"),
+        ({"negatives": -1}, "generator.negatives: -1 is not allowed"),
+    ],
+)
+def test_settings_of_nli_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Nli(**settings)
+
+
+def test_what_a_premise_entails_for_another_annotator_is_no_negative_of_it() -> None:
+    said = [("A person rests.", "entailment"), ("a person rests", "contradiction"), ("A man runs.", "contradiction")]
+    items = [Item(i, "A man sleeps.", fields={"hypothesis": h, "label": label}) for i, (h, label) in enumerate(said)]
+    generator = Nli(negatives=9)
+    generator.prepare(rows_of(items))
+    assert generator.generate(items)[0].negatives == ("A man runs.",)
+
+
 def test_nli_without_entailments_names_the_labels_found() -> None:
     items = [Item(0, "a", fields={"hypothesis": "b", "label": "yes"})]
     with pytest.raises(InputError, match=r"generator.entailment: .*found: yes"):
@@ -154,7 +187,14 @@ def test_a_mixture_draws_by_weight_and_skips_weight_zero() -> None:
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [({"span": 1}, "did you mean 'generator.weights.spans'"), ({"spans": 0}, "all are 0"), ({"spans": -1}, "below 0")],
+    [
+        ({"span": 1}, "did you mean 'generator.weights.spans'"),
+        ({"spans": 0}, "all are 0"),
+        ({"spans": -1}, "generator.weights.spans: -1 is not a number of at least 0"),
+        ({"spans": None}, "generator.weights.spans: None is not a number"),
+        ({"spans": "all"}, "generator.weights.spans: 'all' is not a number"),
+        ({"spans": float("nan")}, "generator.weights.spans: nan is not a number"),
+    ],
 )
 def test_weights_that_draw_nothing_are_refused(weights: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
