@@ -83,7 +83,7 @@ class Mining:
 
 
 def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, progress: bool = True) -> dict[str, int]:
-    """Write the pairs again with a column ``negatives``; a pair that gets none keeps an empty list.
+    """Write the pairs again with a column ``negatives``, after those that are there; a pair may have an empty list.
 
     Returns:
         Counts: ``pairs`` and ``without`` a negative.
@@ -97,6 +97,9 @@ def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, prog
     encoded = embedder.encode([*anchors, *positives], progress=progress)
     encoded /= np.maximum(np.linalg.norm(encoded, axis=1, keepdims=True), 1e-12)
     found = mining.negatives(anchors, positives, (encoded[: len(anchors)], encoded[len(anchors) :]), seed)
+    if "negatives" in table.column_names:  # such as the contradictions of an NLI file
+        there = table["negatives"].to_pylist()
+        found = [list(dict.fromkeys([*_listed(old), *new])) for old, new in zip(there, found, strict=True)]
     column = pa.array(found, pa.list_(pa.string()))
     if "negatives" in table.column_names:
         table = table.set_column(table.column_names.index("negatives"), "negatives", column)
@@ -119,7 +122,18 @@ def _read(pairs: Path) -> pa.Table:
         raise InputError(f"FILE: {str(pairs)!r} lacks the column {min(missing)!r}; it has {listed}")
     if len(table) < 2:
         raise InputError(f"FILE: {str(pairs)!r} has {len(table)} pairs; negatives are texts of other pairs")
+    for name in ("anchor", "positive"):
+        for number, text in enumerate(table[name].to_pylist(), start=1):
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(
+                    f"FILE: row {number} of {str(pairs)!r} has {str(text)[:40]!r} as {name}, which is no text"
+                )
     return table
+
+
+def _listed(texts: Any) -> list[str]:
+    """Return the negatives of a row; a column of single texts and rows without one are fine too."""
+    return [text for text in ([texts] if isinstance(texts, str) else texts or ()) if text]
 
 
 def _own_texts(anchors: Sequence[str], positives: Sequence[str]) -> dict[str, set[str]]:

@@ -109,8 +109,9 @@ def _finished(plan: SynthPlan, parts: Parts) -> dict[str, Any] | None:
         return None
     notes = read_notes(plan.output)
     made_by = None if notes is None else {name: notes.get(name) for name in plan.identity}
-    if notes is None or made_by != plan.identity:
+    if notes is None or made_by != plan.identity or "mined" in notes:
         why = "not made by embedllm synth" if notes is None else f"made by {difference(made_by, plan.identity)}"
+        why = "made by --mine" if notes and "mined" in notes else why
         raise InputError(f"-o: {str(plan.output)!r} is there and was {why}; choose another name or delete it")
     parts.remove()
     return notes

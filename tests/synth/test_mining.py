@@ -72,6 +72,27 @@ def test_mined_pairs_train_with_their_negatives(tiny_path: Path, tmp_path: Path)
     assert output.read_bytes() == first
 
 
+def test_negatives_that_are_there_stay(tiny_path: Path, tmp_path: Path) -> None:
+    mining = Mining(model=str(tiny_path), low=0, high=9, margin=-2)
+    first = {"anchor": ANCHORS, "positive": POSITIVES, "negatives": [["against"]] * 20 + [None] * 20}
+    parquet.write_table(pa.table(first), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({**first, "negatives": ["against"] * 20 + [None] * 20}), tmp_path / "b.parquet")
+    for name in ("a", "b"):
+        mine_negatives(tmp_path / f"{name}.parquet", tmp_path / f"{name}2.parquet", mining, 0, progress=False)
+    found = parquet.read_table(tmp_path / "a2.parquet")["negatives"].to_pylist()
+    assert [len(texts) for texts in found] == [2] * 20 + [1] * 20
+    assert all(texts[0] == "against" for texts in found[:20])
+    assert parquet.read_table(tmp_path / "b2.parquet")["negatives"].to_pylist() == found
+
+
+@pytest.mark.parametrize("wrong", [None, " ", 7], ids=["null", "blank", "number"])
+def test_a_row_without_a_text_is_named(tmp_path: Path, wrong: object) -> None:
+    anchors = [wrong] * 2 if isinstance(wrong, int) else ["a", wrong]
+    parquet.write_table(pa.table({"anchor": anchors, "positive": ["b", "c"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"^FILE: row [12] of .* as anchor, which is no text"):
+        mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(), 0)
+
+
 @pytest.mark.parametrize(("low", "high"), [(5, 5), (-1, 3)])
 def test_an_empty_range_is_refused(low: int, high: int) -> None:
     with pytest.raises(InputError, match=r"mine.low: "):

@@ -14,6 +14,7 @@ from embedllm.errors import InputError
 from embedllm.synth.documents import SameLabel
 from embedllm.synth.draft import Draft, Gate, Item, Rows
 from embedllm.synth.gates.duplicates import Duplicates
+from embedllm.synth.pair_file import METADATA, merged_notes
 from embedllm.synth.parts import Parts
 from embedllm.synth.rows import read_rows
 from embedllm.synth.running import SynthPlan, make_pairs
@@ -150,6 +151,15 @@ def test_parts_and_outputs_of_another_input_are_refused(plan: Callable[..., Synt
         make_pairs(plan(), progress=False)
     with pytest.raises(InputError, match="was made by another input; choose another name or delete it"):
         make_pairs(plan("done.parquet"), progress=False)
+
+
+def test_what_mining_made_is_no_output_of_the_same_settings(plan: Callable[..., SynthPlan]) -> None:
+    make_pairs(plan(), progress=False)
+    table = parquet.read_table(plan().output)
+    notes = merged_notes(table.schema.metadata, {"mined": {}})
+    parquet.write_table(table.replace_schema_metadata({METADATA: notes}), plan().output)
+    with pytest.raises(InputError, match="is there and was made by --mine; choose another name"):
+        make_pairs(plan(), progress=False)
 
 
 def test_somebody_elses_file_is_never_overwritten(plan: Callable[..., SynthPlan]) -> None:
