@@ -93,7 +93,7 @@ def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, prog
     """
     table = _read(pairs)
     anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
-    embedder = load_frozen(mining.model, mining.max_length)
+    embedder = load_frozen(mining.model, mining.max_length, "mine.model")
     encoded = embedder.encode([*anchors, *positives], progress=progress)
     encoded /= np.maximum(np.linalg.norm(encoded, axis=1, keepdims=True), 1e-12)
     found = mining.negatives(anchors, positives, (encoded[: len(anchors)], encoded[len(anchors) :]), seed)

@@ -218,7 +218,7 @@ def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
 
 def test_the_model_of_similarities_need_not_be_there_where_no_model_writes() -> None:
     Similarity(model="no-such-folder/of/models").prepare(written=False)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^gates.similarity.model: no file or folder 'no-such-folder/of/models'"):
         Similarity(model="no-such-folder/of/models").prepare(written=True)
 
 

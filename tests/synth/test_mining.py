@@ -85,6 +85,12 @@ def test_negatives_that_are_there_stay(tiny_path: Path, tmp_path: Path) -> None:
     assert parquet.read_table(tmp_path / "b2.parquet")["negatives"].to_pylist() == found
 
 
+def test_a_model_that_is_not_there_is_named_as_it_was_given(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"anchor": ANCHORS, "positive": POSITIVES}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"^mine.model: no file or folder '/nothing'"):
+        mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(model="/nothing"), 0, progress=False)
+
+
 @pytest.mark.parametrize("wrong", [None, " ", 7], ids=["null", "blank", "number"])
 def test_a_row_without_a_text_is_named(tmp_path: Path, wrong: object) -> None:
     anchors = [wrong] * 2 if isinstance(wrong, int) else ["a", wrong]

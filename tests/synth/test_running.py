@@ -131,7 +131,7 @@ def test_parts_of_other_settings_are_refused_and_left_alone(plan: Callable[..., 
 
 
 def test_a_run_that_failed_before_its_first_block_keeps_no_other_settings_out(plan: Callable[..., SynthPlan]) -> None:
-    with pytest.raises(InputError, match="is not a probability"):
+    with pytest.raises(InputError, match="^generator.p: 1 is not a probability"):
         make_pairs(plan(generator=WordNoise(p=1), settings={"p": 1}), progress=False)
     parts = Parts.beside(plan().output, plan().identity)
     assert not parts.folder.exists()
