@@ -100,6 +100,10 @@ def test_an_anchor_that_is_like_that_excuses_the_positive() -> None:
         ("Certain rivers flood: the Nile, for one.", "Certain rivers flood: the Nile, for one."),
         ('"Yes" and "no" are words', '"Yes" and "no" are words'),
         ("Sure:", "Sure:"),
+        ("<think>\nSnow? Sure.\n</think>\n\nMelting snow floods it.", "Melting snow floods it."),
+        ("It is about snow.</think>Title: Floods", "Floods"),
+        ("<think>\n\n</think>\n\n", ""),
+        ("<think> is a tag of models", "<think> is a tag of models"),
     ],
 )
 def test_what_stands_around_the_answer_is_stripped_and_nothing_else(answer: str, text: str) -> None:

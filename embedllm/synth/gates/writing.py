@@ -30,6 +30,8 @@ _AFTERTHOUGHT = re.compile(
     r"paraphrase|statement)|in this (?:version|rewrite|sentence)|let me know|please let|feel free).*",
     re.IGNORECASE | re.DOTALL,
 )
+_THOUGHT = re.compile(r"\s*(?:<(think|thinking|reasoning)>.*?</\1>\s*)+|.*</think>\s*", re.DOTALL)
+"""What models that think first say before the answer; the template of some has opened the thought already."""
 _QUOTES = (
     ('"', '"'),
     ("'", "'"),
@@ -51,7 +53,7 @@ _REFUSAL = re.compile(
 
 
 class Preamble:
-    """Strips what stands around the text that was asked for: "Sure, here is ...:", quotes, notes after it.
+    """Strips what stands around the text that was asked for: thoughts, "Sure, here is ...:", quotes, notes after it.
 
     It refuses nothing; what is left is put on one line.
     """
@@ -72,12 +74,13 @@ class Preamble:
 
 
 def bare(text: str, anchor: str = "") -> str:
-    r"""Return a model's answer without preamble, quotes and afterthoughts, on one line.
+    r"""Return a model's answer without thoughts, preamble, quotes and afterthoughts, on one line.
 
     >>> bare('Sure! Here is the rewritten sentence:\n\n"A cat sat."\n\nNote: I kept it short.')
     'A cat sat.'
     """
-    text = _AFTERTHOUGHT.sub("", text.strip())
+    thought = None if "<think" in anchor else _THOUGHT.match(text)
+    text = _AFTERTHOUGHT.sub("", text[thought.end() if thought else 0 :].strip())
     before = None
     while text != before:
         before = text
