@@ -10,8 +10,13 @@ from embedllm.data.augment import draw_index
 from embedllm.data.formats import plain
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft, Generator, Item, Rows
+from embedllm.synth.gates.normal import cut_before, words
 
-_END = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])[\"'\u201d\u2019)\]]*\s+|\s*\n\s*")
+_CLOSING = r"\"'\u201d\u2019)\]\u300d\u300f\uff09"
+_FULL = r"\u3002\uff01\uff1f"  # Chinese and Japanese, with no space after them
+_END = re.compile(
+    rf"(?<=[.!?])\s+|(?<=[.!?][{_CLOSING}])\s+|(?<=[{_FULL}])(?![{_FULL}{_CLOSING}])\s*|(?<=[{_FULL}][{_CLOSING}])\s*|\s*\n\s*"
+)
 
 
 @dataclass(frozen=True)
@@ -37,24 +42,26 @@ class Spans(Generator):
         return [self._draft(item) for item in items]
 
     def _draft(self, item: Item) -> Draft:
-        units, joint = self._units(item.text)
+        units = self._units(item.text)
         rng = item.rng(self.name)
         if len(units) < 2:
             return Draft(item.row, item.copy, item.text, generator=self.name, style="spans", reason="too_short")
         cut = 1 + draw_index(len(units) - 1, rng)
         left, right = units[:cut], units[cut:]
-        spans = [joint.join(self._span(side, draw_index(len(side), rng))) for side in (left, right)]
+        spans = [_joined(self._span(side, draw_index(len(side), rng))) for side in (left, right)]
         first, second = spans if rng.random() < 0.5 else reversed(spans)
         return Draft(item.row, item.copy, first, second, generator=self.name, style="spans")
 
-    def _units(self, text: str) -> tuple[list[str], str]:
-        """Return sentences of at least ``min_words`` words, or the two halves of a single long one."""
-        sentences = [s for s in split_sentences(text) if len(s.split()) >= self.min_words]
-        words = text.split()
-        if len(sentences) == 1 and len(words) >= 2 * self.min_words:
-            half = len(words) // 2
-            return [" ".join(words[:half]), " ".join(words[half:])], " "
-        return sentences, " "
+    def _units(self, text: str) -> list[str]:
+        """Return the different sentences of at least ``min_words`` words, or the two halves of a single long one."""
+        found = [sentence for sentence in split_sentences(text) if len(words(sentence)) >= self.min_words]
+        sentences = list(dict.fromkeys(found))
+        whole = text if len(found) == 1 else "".join(sentences[:1])
+        count = len(words(whole))
+        if len(sentences) == 1 and count >= 2 * self.min_words:
+            middle = cut_before(whole, count // 2)
+            return [" ".join(half.split()) for half in (whole[:middle], whole[middle:])]
+        return sentences
 
     def _span(self, side: Sequence[str], start: int) -> Sequence[str]:
         return side[start : start + self.sentences]
@@ -63,6 +70,11 @@ class Spans(Generator):
 def split_sentences(text: str) -> list[str]:
     """Return the pieces of a text between ends of sentences and ends of lines; abbreviations may be cut too."""
     return [piece.strip() for piece in _END.split(text) if piece and piece.strip()]
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    """Return sentences as a text, without a space after the full stops of Chinese and Japanese."""
+    return "".join(s + ("" if re.search(rf"[{_FULL}][{_CLOSING}]?$", s) else " ") for s in sentences).strip()
 
 
 @dataclass(frozen=True)

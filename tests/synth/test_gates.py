@@ -47,6 +47,21 @@ def test_a_gate_refuses_what_it_names(gate: Gate, positive: str) -> None:
     assert (good.reason, bad.reason, gone.reason) == ("", gate.name, "earlier")
 
 
+@pytest.mark.parametrize(
+    ("gate", "anchor", "positive", "reason"),
+    [
+        (Copy(), "今天天气很好，我们一起去公园散步吧。", "今天天气很好，我们一起去公园散步了。", "copy"),
+        (Copy(), "今天天气很好，我们一起去公园散步吧。", "趁着天晴，大家到公园走走。", ""),
+        (Script(), "彼は新しい計算機を買った。", "彼は新しいコンピューターを購入した。", ""),
+        (Script(), "他买了新电脑。", "彼は新しいコンピューターを購入した。", "script"),
+        (Question(), "يفيض النهر في الربيع.", "هل يفيض النهر في الربيع؟", "question"),
+    ],
+    ids=["near-copy", "other-words", "katakana", "japanese", "arabic"],
+)
+def test_other_scripts_are_judged_too(gate: Gate, anchor: str, positive: str, reason: str) -> None:
+    assert gate([replace(GOOD, anchor=anchor, positive=positive)])[0].reason == reason
+
+
 @pytest.mark.parametrize("gate", [gate for gate, _ in BAD if gate.name != "empty"], ids=lambda gate: gate.name)
 def test_only_what_a_model_wrote_is_judged_for_its_writing(gate: Gate) -> None:
     bad = [replace(GOOD, positive=positive, written=False) for other, positive in BAD if other is gate]

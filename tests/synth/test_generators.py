@@ -64,6 +64,33 @@ def test_one_long_sentence_is_cut_in_two() -> None:
     assert sorted([draft.anchor, draft.positive]) == ["four five six seven", "one two three"]
 
 
+def test_a_sentence_that_is_repeated_is_no_pair_with_itself() -> None:
+    assert Spans().generate([Item(0, "All rights are reserved here. " * 3)])[0].reason == "too_short"
+    (draft,) = Spans().generate([Item(0, "All rights are reserved here. " * 2 + "This page is about rivers.")])
+    assert {draft.anchor, draft.positive} == {"All rights are reserved here.", "This page is about rivers."}
+
+
+def test_sentences_keep_their_closing_quotes() -> None:
+    assert split_sentences('He said "Go." Then he went (at last!) (home.)\nEnd') == [
+        'He said "Go."',
+        "Then he went (at last!)",
+        "(home.)",
+        "End",
+    ]
+
+
+def test_scripts_without_spaces_have_sentences_and_words() -> None:
+    text = "今天天气很好。我们一起去公园散步！他说：“好的，走吧。”然后他们走了。"
+    sentences = ["今天天气很好。", "我们一起去公园散步！", "他说：“好的，走吧。”", "然后他们走了。"]
+    assert split_sentences(text) == sentences
+    for copy in range(9):
+        (draft,) = Spans().generate([Item(0, text, copy=copy)])
+        assert draft.anchor in text
+        assert draft.positive in text
+    (draft,) = Spans(min_words=3).generate([Item(0, "我们去公园散步")])
+    assert sorted([draft.anchor, draft.positive]) == ["公园散步", "我们去"]
+
+
 def test_a_text_too_short_for_two_spans_says_so() -> None:
     assert Spans().generate([Item(0, "Four words are few.")])[0].reason == "too_short"
 

@@ -4,6 +4,7 @@ MinHash (Broder, 1997) with banding finds candidates; each is then held against 
 chance lets a pair through at most, and never takes a pair that is unlike.
 """
 
+import itertools
 import re
 import zlib
 from collections import defaultdict
@@ -16,11 +17,26 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _BANDS, _ROWS = 25, 5
 """Two texts of Jaccard similarity 0.8 share a band with probability 1 - (1 - 0.8^5)^25 = 0.99995; of 0.3: 0.06."""
 SHINGLE = 5  # characters
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Thai, Lao, Burmese, Khmer, kana and Chinese characters."""
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 def normalised(text: str) -> str:
     """Return the text case-folded, without punctuation, with single spaces."""
     return " ".join(re.sub(r"[^\w\s]|_", " ", text.casefold()).split())
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text; in scripts that put no spaces between words, each letter is one."""
+    return _WORD.findall(text)
+
+
+def cut_before(text: str, word: int) -> int:
+    """Return where a word of :func:`words` begins, from 0."""
+    return next(itertools.islice(_WORD.finditer(text), word, None)).start()
 
 
 def shingles(text: str) -> frozenset[int]:

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from embedllm.synth.draft import Draft
 from embedllm.synth.gates.base import WrittenGate
-from embedllm.synth.gates.normal import normalised
+from embedllm.synth.gates.normal import normalised, words
 from embedllm.synth.styles import STYLES
 
 _THING = (
@@ -119,7 +119,7 @@ class Copy(WrittenGate):
 
     def refuses(self, draft: Draft) -> bool:
         """Return whether the two are nearly the same words in the same order."""
-        a, b = normalised(draft.anchor).split()[:_COMPARED], normalised(draft.positive).split()[:_COMPARED]
+        a, b = (words(normalised(text))[:_COMPARED] for text in (draft.anchor, draft.positive))
         return SequenceMatcher(None, a, b, autojunk=False).ratio() > self.overlap
 
 
@@ -140,4 +140,4 @@ class Question(WrittenGate):
 
 
 def _asks(text: str) -> bool:
-    return text.rstrip("\"'\u201d\u2019)*_ ").endswith(("?", "\uff1f"))
+    return text.rstrip("\"'\u201d\u2019)*_ ").endswith(("?", "\uff1f", "\u061f"))
