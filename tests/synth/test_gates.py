@@ -1,6 +1,7 @@
 """Quality gates: each refuses what it names, and lets the good pair beside it through."""
 
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from embedllm.data.embedded_files import embedded_data_path
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft, Gate
 from embedllm.synth.gates.contamination import Contamination
-from embedllm.synth.gates.duplicates import Duplicates
+from embedllm.synth.gates.duplicates import Duplicates, SeenPairs
 from embedllm.synth.gates.echo import Echo
 from embedllm.synth.gates.form import Empty, LengthRatio, Script, Truncated
 from embedllm.synth.gates.normal import NearTexts, jaccard, normalised, shingles
@@ -154,6 +155,17 @@ def test_near_texts_finds_exactly_what_jaccard_says() -> None:
             missed += len(true) - len(answer)
     assert found > 80
     assert missed == 0
+
+
+def test_pairs_that_were_seen_take_little_memory() -> None:
+    rng = random.Random(0)
+    pairs = [(" ".join(random_text(rng)), " ".join(random_text(rng))) for _ in range(200)]
+    seen = SeenPairs(0.8)
+    tracemalloc.start()
+    assert all(seen.add(anchor, positive) for anchor, positive in pairs)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 8_000 * len(pairs)
 
 
 def test_normal_form_drops_case_and_punctuation() -> None:

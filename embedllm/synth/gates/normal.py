@@ -7,7 +7,6 @@ chance lets a pair through at most, and never takes a pair that is unlike.
 import itertools
 import re
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -52,6 +51,16 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
+def packed(found: frozenset[int]) -> NDArray[np.uint32]:
+    """Return shingles as they are kept: four bytes each, where a set takes about a hundred."""
+    return np.fromiter(found, dtype=np.uint32, count=len(found))
+
+
+def unpacked(kept: NDArray[np.uint32]) -> frozenset[int]:
+    """Return the shingles of :func:`packed`."""
+    return frozenset(kept.tolist())
+
+
 class NearTexts:
     """Texts that can be asked which of them are near another one.
 
@@ -63,8 +72,9 @@ class NearTexts:
         self.threshold = threshold
         draws = np.random.default_rng(0).integers(1 << 63, size=(2, _BANDS * _ROWS, 1), dtype=np.uint64)
         self._factors, self._shifts = draws[0] | np.uint64(1), draws[1]
-        self._sets: list[frozenset[int]] = []
-        self._buckets: dict[bytes, list[int]] = defaultdict(list)
+        self._sets: list[NDArray[np.uint32]] = []
+        self._buckets: dict[bytes, int | list[int]] = {}
+        """Numbers of the texts that have a key: most keys are those of one text, and a list takes more memory."""
 
     def __len__(self) -> int:
         return len(self._sets)
@@ -76,14 +86,20 @@ class NearTexts:
 
     def add(self, found: frozenset[int]) -> None:
         """Add a text by its shingles."""
+        number = len(self._sets)
         for key in self._keys(found):
-            self._buckets[key].append(len(self._sets))
-        self._sets.append(found)
+            there = self._buckets.setdefault(key, number)
+            if isinstance(there, list):
+                there.append(number)
+            elif there != number:
+                self._buckets[key] = [there, number]
+        self._sets.append(packed(found))
 
     def near(self, found: frozenset[int]) -> Iterator[int]:
         """Yield the numbers of the texts that are near this one, in the order in which they were added."""
-        for index in sorted({index for key in self._keys(found) for index in self._buckets.get(key, ())}):
-            if jaccard(found, self._sets[index]) >= self.threshold:
+        buckets = [self._buckets.get(key, ()) for key in self._keys(found)]
+        for index in sorted({i for bucket in buckets for i in ((bucket,) if isinstance(bucket, int) else bucket)}):
+            if jaccard(found, unpacked(self._sets[index])) >= self.threshold:
                 yield index
 
     def _keys(self, found: frozenset[int]) -> Iterator[bytes]:
