@@ -136,19 +136,20 @@ def random_text(rng: random.Random, words: int = 20) -> list[str]:
     return ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randrange(2, 9))) for _ in range(words)]
 
 
-def test_near_texts_finds_exactly_what_jaccard_says() -> None:
+@pytest.mark.parametrize(("threshold", "changes"), [(0.8, 7), (0.5, 12)])
+def test_near_texts_finds_exactly_what_jaccard_says(threshold: float, changes: int) -> None:
     rng = random.Random(0)
     texts = [random_text(rng) for _ in range(80)]
-    near = NearTexts(0.8)
+    near = NearTexts(threshold)
     near.add_all(" ".join(text) for text in texts)
     found = missed = 0
     for text in texts:
-        for changed in range(7):
+        for changed in range(changes):
             other = list(text)
             for _ in range(changed):
                 other[rng.randrange(len(other))] = random_text(rng, 1)[0]
             query = shingles(" ".join(other))
-            true = {i for i, known in enumerate(texts) if jaccard(query, shingles(" ".join(known))) >= 0.8}
+            true = {i for i, known in enumerate(texts) if jaccard(query, shingles(" ".join(known))) >= threshold}
             answer = list(near.near(query))
             assert set(answer) <= true
             found += len(answer)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_BANDS, _ROWS = 25, 5
-"""Two texts of Jaccard similarity 0.8 share a band with probability 1 - (1 - 0.8^5)^25 = 0.99995; of 0.3: 0.06."""
+_HASHES, _MOST_ROWS = 125, 5
+_MISSED = 1e-4
+"""Share of the pairs just at the threshold that may be missed."""
 SHINGLE = 5  # characters
 _UNSPACED = (
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -51,6 +52,16 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
+def rows_of_a_band(threshold: float) -> int:
+    """Return how many hashes must all agree for two texts to be held against each other: the more, the fewer are.
+
+    Two texts of Jaccard similarity 0.8 share one of 25 bands of 5 with probability 1 - (1 - 0.8^5)^25 = 0.99995; of
+    0.3 with 0.06.
+    """
+    enough = (r for r in range(_MOST_ROWS, 1, -1) if (1 - threshold**r) ** (_HASHES // r) < _MISSED)
+    return next(enough, 1)
+
+
 def packed(found: frozenset[int]) -> NDArray[np.uint32]:
     """Return shingles as they are kept: four bytes each, where a set takes about a hundred."""
     return np.fromiter(found, dtype=np.uint32, count=len(found))
@@ -70,7 +81,9 @@ class NearTexts:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        draws = np.random.default_rng(0).integers(1 << 63, size=(2, _BANDS * _ROWS, 1), dtype=np.uint64)
+        self._rows = rows_of_a_band(threshold)
+        draws = np.random.default_rng(0).integers(1 << 63, size=(2, _HASHES, 1), dtype=np.uint64)
+        draws = draws[:, : _HASHES // self._rows * self._rows]
         self._factors, self._shifts = draws[0] | np.uint64(1), draws[1]
         self._sets: list[NDArray[np.uint32]] = []
         self._buckets: dict[bytes, int | list[int]] = {}
@@ -108,6 +121,6 @@ class NearTexts:
         values *= _GOLDEN  # modulo 2^64, as below: unsigned arrays wrap around
         values ^= values >> np.uint64(29)
         hashed = (self._factors * values + self._shifts) >> np.uint64(24)  # (bands * rows, shingles)
-        lowest: NDArray[np.uint64] = hashed.min(axis=1).reshape(_BANDS, _ROWS)
+        lowest: NDArray[np.uint64] = hashed.min(axis=1).reshape(-1, self._rows)
         for band, rows in enumerate(lowest):
             yield band.to_bytes(1, "big") + rows.tobytes()
