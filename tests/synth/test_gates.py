@@ -236,6 +236,16 @@ def test_a_task_file_that_is_not_there_is_named() -> None:
         Contamination(["nothing.csv"]).prepare(written=True)
 
 
+def test_a_task_that_the_hub_does_not_give_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: object, **options: object) -> None:
+        raise ConnectionError("Couldn't reach\nthe Hub")
+
+    monkeypatch.setattr("embedllm.eval.tasks.load_hub_task", away)
+    message = r"^gates.contamination.tasks: 'STSBenchmark' cannot be read \(Couldn't reach the Hub\); it may be a file"
+    with pytest.raises(InputError, match=message):
+        Contamination(["STSBenchmark"]).prepare(written=True)
+
+
 def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
     gate = Similarity(model=str(tiny_path), low=-0.5, high=0.99)
     gate.prepare(written=True)
