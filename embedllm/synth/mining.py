@@ -17,7 +17,8 @@ from embedllm.synth.gates.similarity import load_frozen
 from embedllm.synth.pair_file import METADATA, merged_notes
 from embedllm.synth.parts import write_whole
 
-_CHUNK = 1024  # anchors that are compared with all texts at once
+_COSINES = 1 << 26
+"""Cosines that are held at once: those of so many anchors with all texts, a quarter of a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Mining:
         first = {text: row for row, text in reversed(list(enumerate(positives)))}
         texts = vectors[1][[first[text] for text in pool]]  # (pool, D)
         found = []
-        for start in range(0, len(anchors), _CHUNK):
-            cosines = vectors[0][start : start + _CHUNK] @ texts.T  # (chunk, pool)
+        chunk = max(1, min(1024, _COSINES // len(pool)))
+        for start in range(0, len(anchors), chunk):
+            cosines = vectors[0][start : start + chunk] @ texts.T  # (chunk, pool)
             for row, line in enumerate(cosines, start=start):
                 ranked = _ranked(line, self.high + len(own[normalised(anchors[row])]))
                 others = [i for i in ranked if forms[i] not in own[normalised(anchors[row])]][self.low : self.high]

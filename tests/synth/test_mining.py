@@ -36,6 +36,13 @@ def test_negatives_come_from_the_range_of_ranks() -> None:
     assert all(sorted(found[i]) == [2, 2, 3, 3] for i in range(5, COUNT - 5))
 
 
+def test_negatives_do_not_depend_on_how_many_cosines_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    mining = Mining(low=2, high=6, margin=0, count=4)
+    whole = distances(mining)
+    monkeypatch.setattr("embedllm.synth.mining._COSINES", 3 * COUNT)
+    assert distances(mining) == whole
+
+
 def test_a_margin_keeps_those_away_that_are_nearly_as_near_as_the_positive() -> None:
     margin = 1 - np.cos(3.5 * STEP)
     found = distances(Mining(low=0, high=12, margin=margin, count=99))
