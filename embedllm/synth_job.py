@@ -6,6 +6,8 @@ from typing import Any
 
 from embedllm.errors import InputError
 from embedllm.synth.draft import Gate, Generator
+from embedllm.synth.gates.contamination import Contamination
+from embedllm.synth.gates.evaluation_texts import evaluation_files
 from embedllm.synth.rows import read_rows
 from embedllm.synth.running import SynthPlan, check_output, make_pairs
 from embedllm.synth_settings import build
@@ -30,12 +32,15 @@ def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progres
     gates: list[Gate] = [build(gate) for gate in settings["gates"].values() if gate is not None]
     seed = settings["seed"]
     rows = read_rows(source, column=settings["column"], fields=generator.columns, seed=seed, limit=settings["rows"])
+    decisive = _decisive({name: value for name, value in settings.items() if name != "mine"})
+    held = [gate.tasks for gate in gates if isinstance(gate, Contamination)]
+    files = {name: digest for tasks in held for name, digest in evaluation_files(tasks).items()}
     plan = SynthPlan(
         rows,
         output.expanduser(),
         generator,
         gates,
-        _decisive({name: value for name, value in settings.items() if name != "mine"}),
+        {**decisive, "files": files},
         seed=seed,
         block=settings["block"],
         copies=settings["copies"],

@@ -74,6 +74,19 @@ def test_contaminated_texts_are_dropped_and_counted(tmp_path: Path, capsys: pyte
     assert "none of the pairs was kept" in printed.err
 
 
+def test_an_output_that_was_held_against_other_texts_is_refused(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = tmp_path / "task.csv"
+    words = (texts, "-o", tmp_path / "a.parquet", "generator=word_noise", f"gates.contamination.tasks=[{tasks}]")
+    tasks.write_text("text,label\none text,a\nanother,b\n")
+    assert synth(*words) == 0
+    assert synth(*words) == 0
+    tasks.write_text("text,label\none text,a\na third,b\n")
+    assert synth(*words) == 2
+    assert f"was made by files.{tasks}=" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

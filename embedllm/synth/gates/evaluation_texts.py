@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from embedllm.data.digest import file_digest
 from embedllm.errors import InputError
 from embedllm.eval.local_files import read_local
 from embedllm.eval.specs import TaskSpec, parse_specs
@@ -22,6 +23,11 @@ def evaluation_texts(tasks: Sequence[str], setting: str = SETTING) -> list[str]:
     """
     texts = [text for spec in parse_specs(tasks, setting) for text in _texts(spec)]
     return list(dict.fromkeys(texts))
+
+
+def evaluation_files(tasks: Sequence[str], setting: str = SETTING) -> dict[str, str]:
+    """Return the SHA-256 of those tasks that are files, by the words that name them; likewise."""
+    return {spec.spec: file_digest(spec.path) for spec in parse_specs(tasks, setting) if spec.path is not None}
 
 
 def _texts(spec: TaskSpec) -> list[str]:
