@@ -126,6 +126,12 @@ def test_what_stands_around_the_answer_is_stripped_and_nothing_else(answer: str,
     assert bare(answer) == text
 
 
+def test_a_line_that_the_anchor_has_too_is_no_afterthought() -> None:
+    assert bare("I live alone.\nI own two dogs.\nI have no cat.", "I am alone.\nI have dogs.") == (
+        "I live alone. I own two dogs. I have no cat."
+    )
+
+
 def test_a_stripped_answer_is_marked_and_kept() -> None:
     kept, mended = Preamble()([GOOD, replace(GOOD, positive=f"Sure, here it is: {GOOD.positive}")])
     assert kept is GOOD

@@ -80,7 +80,8 @@ def bare(text: str, anchor: str = "") -> str:
     'A cat sat.'
     """
     thought = None if "<think" in anchor else _THOUGHT.match(text)
-    text = _AFTERTHOUGHT.sub("", text[thought.end() if thought else 0 :].strip())
+    text = text[thought.end() if thought else 0 :].strip()
+    text = text if _AFTERTHOUGHT.search(anchor) else _AFTERTHOUGHT.sub("", text)
     before = None
     while text != before:
         before = text
