@@ -114,6 +114,8 @@ def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, prog
 
 
 def _read(pairs: Path) -> pa.Table:
+    if not pairs.is_file():
+        raise InputError(f"FILE: no file at {str(pairs)!r}; --mine takes a parquet file of pairs")
     try:
         table = parquet.read_table(pairs)
     except (pa.ArrowException, OSError) as error:

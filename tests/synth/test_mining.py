@@ -113,6 +113,8 @@ def test_an_empty_range_is_refused(low: int, high: int) -> None:
 
 
 def test_a_file_without_pairs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^FILE: no file at .*; --mine takes a parquet file"):
+        mine_negatives(tmp_path / "none.parquet", tmp_path / "b.parquet", Mining(), 0)
     parquet.write_table(pa.table({"anchor": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="lacks the column 'positive'; it has anchor"):
         mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(), 0)
