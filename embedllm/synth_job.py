@@ -6,9 +6,12 @@ from typing import Any
 
 from embedllm.errors import InputError
 from embedllm.synth.draft import Gate, Generator
+from embedllm.synth.gates.contamination import Contamination
+from embedllm.synth.gates.evaluation_texts import evaluation_files
 from embedllm.synth.rows import read_rows
 from embedllm.synth.running import SynthPlan, check_output, make_pairs
 from embedllm.synth_settings import build
+from embedllm.targets import locate
 
 
 def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progress: bool = True) -> dict[str, Any]:
@@ -29,18 +32,29 @@ def run_synth(source: str, output: Path, settings: Mapping[str, Any], *, progres
     gates: list[Gate] = [build(gate) for gate in settings["gates"].values() if gate is not None]
     seed = settings["seed"]
     rows = read_rows(source, column=settings["column"], fields=generator.columns, seed=seed, limit=settings["rows"])
+    decisive = _decisive({name: value for name, value in settings.items() if name != "mine"})
+    held = [gate.tasks for gate in gates if isinstance(gate, Contamination)]
+    files = {name: digest for tasks in held for name, digest in evaluation_files(tasks).items()}
     plan = SynthPlan(
         rows,
         output.expanduser(),
         generator,
         gates,
-        {name: value for name, value in settings.items() if name != "mine"},
+        {**decisive, "files": files},
         seed=seed,
         block=settings["block"],
         copies=settings["copies"],
         max_characters=settings["max_characters"],
     )
     return make_pairs(plan, progress=progress)
+
+
+def _decisive(node: Any) -> Any:
+    """Return settings without those that decide no draft."""
+    if not isinstance(node, Mapping):
+        return node
+    aside = getattr(locate(node["_target_"]), "ASIDE", ()) if "_target_" in node else ()
+    return {name: _decisive(value) for name, value in node.items() if name not in aside}
 
 
 def run_mining(source: str, output: Path, settings: Mapping[str, Any]) -> dict[str, int]:

@@ -13,7 +13,7 @@ _EPILOG = """\
 FILE is csv, tsv, jsonl, parquet or txt (also .gz), embedded:NAME or hub:NAME. Settings are those of conf/synth:
 generator=llm | endpoint | back_translation | word_noise | wordnet | spans | same_label | dropout | nli | mixture,
 gates=default | none, generator.NAME=, gates.NAME.NAME=, column=, seed=, rows=, copies=, block=, mine.NAME=.
-Killed or stopped, the same command goes on.
+Killed or stopped, the same command goes on; --mine starts again.
 
   embedllm synth texts.txt -o pairs.parquet                            a language model writes the positives
   embedllm synth texts.csv -o pairs.parquet generator=spans column=text
@@ -40,7 +40,6 @@ def add_command(commands: Commands) -> None:
         "--tasks",
         nargs="+",
         metavar="TASK",
-        default=["embedded:wordnet_definitions"],
         help="with --inspect: look for texts of these evaluation tasks; default: the embedded one",
     )
     synth.add_argument("settings", metavar="setting=value", nargs="*", default=[])
@@ -50,6 +49,10 @@ def add_command(commands: Commands) -> None:
 def _synth(options: argparse.Namespace) -> int:
     if options.inspect:
         return _inspect(options)
+    if options.tasks:
+        raise InputError(
+            "--tasks: goes with --inspect only; gates.contamination.tasks=[...] says whose texts are kept out of pairs"
+        )
     if options.output is None:
         raise InputError("-o: name the file to write, as in -o pairs.parquet")
 
@@ -59,7 +62,9 @@ def _synth(options: argparse.Namespace) -> int:
     try:
         return _mine(options, settings) if options.mine else _make(options, settings)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        print(
+            f"interrupted; the same command {'starts again' if options.mine else 'goes on from here'}", file=sys.stderr
+        )
         return 130
 
 
@@ -92,7 +97,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from embedllm.synth.page import page
     from embedllm.synth.summary import summary
 
-    found = inspect_pairs(options.source, options.tasks)
+    found = inspect_pairs(options.source, options.tasks or ["embedded:wordnet_definitions"])
     print(summary(found))
     if options.output is not None:
         replace_text(options.output.expanduser(), page(found))

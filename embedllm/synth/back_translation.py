@@ -57,7 +57,7 @@ class BackTranslation(Generator):
         first, _ = self._models[0]
         long = [len(ids) > self.max_tokens for ids in first(texts).input_ids]
         asked = [i for i, too_long in enumerate(long) if not too_long]
-        for model in self._models:
+        for model in self._models if asked else ():  # a tokenizer fails on no text
             answers = self._translated([texts[i] for i in asked], *model)
             for i, (text, finished) in zip(asked, answers, strict=True):
                 texts[i] = text

@@ -11,6 +11,11 @@ _CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+_DAY = (
+    "{% macro strftime_now(format) %}{{ format | replace('%Y', '2025') | replace('%m', '01') | replace('%d', '01')"
+    " | replace('%B', 'January') | replace('%b', 'Jan') | replace('%A', 'Wednesday') }}{% endmacro %}{{ '' }}"
+)
+"""Stands before a template: the date of today, which Llama 3 and others are told, would decide what they write."""
 _CHATML_MARKS = ("<|im_start|>", "<|im_end|>")
 EXAMPLE = "The bridge was closed for two years while the city repaired it."
 """What a model is shown first, with one of :data:`ANSWERS`."""
@@ -42,7 +47,10 @@ class Frame(NamedTuple):
 def chat_template(tokenizer: Any) -> str | None:
     """Return the template of a chat model: its own, ChatML where the vocabulary has its marks, else None."""
     if tokenizer.chat_template:
-        return str(tokenizer.chat_template)
+        try:
+            return _DAY + str(tokenizer.get_chat_template())  # of several, the default one
+        except ValueError as error:
+            raise InputError("generator.chat: the model has several chat templates and no default one") from error
     return _CHATML if all(mark in tokenizer.get_vocab() for mark in _CHATML_MARKS) else None
 
 
@@ -63,7 +71,9 @@ def chat_frame(tokenizer: Any, style: str, template: str, system: str | None, ex
         )
     except Exception as error:  # whatever a template raises, as some do for a system message
         raise InputError(f"generator.system: the model's chat template refuses the chat ({error})") from error
-    prefix, _, suffix = rendered.partition(_SLOT)
+    prefix, found, suffix = rendered.partition(_SLOT)
+    if not found:
+        raise InputError("generator.chat: the model's chat template leaves the text out; chat=false does without it")
     return Frame(_ids(tokenizer, prefix), _ids(tokenizer, suffix))
 
 

@@ -4,7 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from embedllm.data.augment import keyed_rng
 from embedllm.errors import InputError
@@ -87,6 +87,8 @@ class Generator(ABC):
 
     name: str
     """What the pair file calls it."""
+    ASIDE: ClassVar[frozenset[str]] = frozenset()
+    """Settings that decide no draft, so that a run that was stopped may go on with other values of them."""
 
     @property
     def writes(self) -> bool:

@@ -1,16 +1,22 @@
 """Positives that a server writes: anything that speaks OpenAI's chat completions (vLLM, llama.cpp, Ollama, TGI)."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from embedllm.errors import InputError
 from embedllm.synth.chat import chat_messages
 from embedllm.synth.completions import Completions, Refused
-from embedllm.synth.draft import Draft, Generator, Item
+from embedllm.synth.draft import Draft, Generator, Item, Rows
 from embedllm.synth.llm import check_sampling
+from embedllm.synth.rows import whole_characters
 from embedllm.synth.styles import check_styles, drawn_style
+
+log = logging.getLogger(__name__)
+
+_MANY = 8  # requests that are not all refused because of their texts
 
 
 @dataclass
@@ -18,8 +24,9 @@ class Endpoint(Generator):
     """Answers of a chat server to a style drawn for each row.
 
     Each request has a seed of its own, which servers may or may not respect. A request that the server says is wrong
-    (400, 413, 422: too long a text, a filter) costs its row, with the reason ``endpoint_refused``; an endpoint that
-    does not answer at all, as the first block shows, ends the run, which goes on later: rows are not lost to an outage.
+    (400, 413, 422: too long a text, a filter) costs its row, with the reason ``endpoint_refused``; what the server says
+    to the first is printed. An endpoint that refuses all of the first block or does not answer ends the run, which goes
+    on later: rows are not lost to an outage, nor to a setting that the server does not know.
 
     Args:
         url: up to and including ``/v1``.
@@ -36,6 +43,8 @@ class Endpoint(Generator):
         attempts: before the run ends, with a growing pause between them.
     """
 
+    ASIDE = frozenset({"key", "concurrency", "timeout_s", "attempts"})
+
     url: str = "http://localhost:8000/v1"
     model: str = "default"
     key: str = "OPENAI_API_KEY"
@@ -49,6 +58,10 @@ class Endpoint(Generator):
     timeout_s: float = 60.0
     attempts: int = 6
     name: str = "endpoint"
+    _rows: tuple[int, int] = field(default=(-1, 0), init=False, repr=False)
+    """Number of the first row, and how many there are."""
+    _refusal: str = field(default="", init=False, repr=False)
+    """What the server said to the first request that it refused."""
 
     def __post_init__(self) -> None:
         self.styles = check_styles(self.styles)
@@ -64,9 +77,28 @@ class Endpoint(Generator):
         """All of them."""
         return True
 
+    def prepare(self, rows: Rows) -> None:
+        """Find out which block is the first."""
+        self._rows = next((item.row for item in rows), -1), len(rows)
+
     def generate(self, items: Sequence[Item]) -> list[Draft]:
-        """Return the drafts in the order of the items, whatever order the answers come in."""
-        return asyncio.run(self._drafts(items))
+        """Return the drafts in the order of the items, whatever order the answers come in.
+
+        Raises:
+            InputError: the server refuses all requests of the first block, denies access or does not answer.
+        """
+        told = self._refusal
+        drafts = asyncio.run(self._drafts(items))
+        first, count = self._rows
+        begins = items[0].row == first and len(drafts) >= min(count, _MANY)
+        if begins and all(draft.reason for draft in drafts):
+            raise InputError(
+                f"generator.url: {self.url!r} refuses all requests of the first block, one with: {self._refusal}; "
+                "change the setting of the generator that it names"
+            )
+        if self._refusal and not told:
+            log.warning("the endpoint refuses some requests, the first with: %s", self._refusal)
+        return drafts
 
     async def _drafts(self, items: Sequence[Item]) -> list[Draft]:
         """Ask for all items; the first failure, or Ctrl-C, cancels what is still open."""
@@ -81,9 +113,10 @@ class Endpoint(Generator):
         draft = Draft(item.row, item.copy, item.text, generator=self.name, style=style, written=True)
         try:
             text, finished = await client.ask(self._body(item, style))
-        except Refused:
+        except Refused as error:
+            self._refusal = self._refusal or str(error)
             return draft.refused("endpoint_refused")
-        return replace(draft, positive=text.strip(), truncated=not finished)
+        return replace(draft, positive=whole_characters(text).strip(), truncated=not finished)
 
     def _body(self, item: Item, style: str) -> dict[str, Any]:
         return {

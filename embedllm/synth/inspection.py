@@ -1,5 +1,6 @@
 """What can be said about a pair file: how many pairs, how long, how alike, what was removed, what overlaps."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from embedllm.synth.gates.duplicates import SeenPairs
 from embedllm.synth.gates.evaluation_texts import evaluation_texts
 from embedllm.synth.gates.normal import jaccard, normalised, shingles
 from embedllm.synth.pair_file import SCORE, read_notes
+from embedllm.synth.rows import whole_characters
 
 SETTING = "--inspect"
 EXAMPLES = 4  # of each style
@@ -95,11 +97,35 @@ def _rows(source: str) -> list[dict[str, Any]]:
         if column not in columns:
             raise InputError(f"{SETTING}: no column {column!r} in {source!r}; it has {', '.join(map(str, columns))}")
     table = open_source(source, columns, SETTING)
-    rows = [{str(name): value for name, value in row.items()} for row in table.rows]
-    rows = [row for row in rows if row.get("anchor") and row.get("positive")]
+    rows = [_read(row, number, source) for number, row in enumerate(table.rows, start=1)]
+    rows = [row for row in rows if row["anchor"] and row["positive"]]
     if not rows:
         raise InputError(f"{SETTING}: {source!r} has no pairs")
     return rows
+
+
+def _read(row: Mapping[Any, Any], number: int, source: str) -> dict[str, Any]:
+    """Return a row with texts, negatives as a list, and scores as numbers or None, as files without types lack them."""
+    found = {str(name): whole_characters(value) for name, value in row.items()}
+    against = found.get("negatives") or []
+    found["negatives"] = [text for text in ([against] if isinstance(against, str) else against) if text]
+    for name in ("anchor", "positive"):
+        if not isinstance(found.setdefault(name, None) or "", str):
+            raise InputError(
+                f"{SETTING}: row {number} of {source!r} has {str(found[name])[:40]!r} as {name}, which is not text"
+            )
+    for name in found:
+        if name.startswith(SCORE):
+            found[name] = _number(found[name])
+    return found
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _style(row: Mapping[str, Any]) -> str:
@@ -114,7 +140,7 @@ def _histograms(rows: Sequence[Mapping[str, Any]]) -> list[Histogram]:
     overlap = [jaccard(shingles(row["anchor"]), shingles(row["positive"])) for row in rows]
     found.append(histogram("overlap of anchor and positive (Jaccard of character 5-grams)", overlap, 0, 1))
     for name in sorted({name for row in rows for name in row if name.startswith(SCORE)}):
-        values = [float(row[name]) for row in rows if row.get(name) is not None]
+        values = [row[name] for row in rows if row.get(name) is not None]
         if len(set(values)) > 1:
             low, high = min(*values, 0), max(*values, 1)
             found.append(histogram(f"score: {name.removeprefix(SCORE)}", values, low, high))
@@ -144,7 +170,7 @@ def _duplicates(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
 
 
 def _overlaps(row: Mapping[str, Any], index: EvaluationIndex) -> bool:
-    return any(index.has(text) for text in (row["anchor"], row["positive"], *(row.get("negatives") or ())))
+    return any(index.has(text) for text in (row["anchor"], row["positive"], *row["negatives"]))
 
 
 def _examples(rows: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Mapping[str, Any]]]:

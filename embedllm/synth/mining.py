@@ -17,7 +17,8 @@ from embedllm.synth.gates.similarity import load_frozen
 from embedllm.synth.pair_file import METADATA, merged_notes
 from embedllm.synth.parts import write_whole
 
-_CHUNK = 1024  # anchors that are compared with all texts at once
+_COSINES = 1 << 26
+"""Cosines that are held at once: those of so many anchors with all texts, a quarter of a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ class Mining:
         first = {text: row for row, text in reversed(list(enumerate(positives)))}
         texts = vectors[1][[first[text] for text in pool]]  # (pool, D)
         found = []
-        for start in range(0, len(anchors), _CHUNK):
-            cosines = vectors[0][start : start + _CHUNK] @ texts.T  # (chunk, pool)
+        chunk = max(1, min(1024, _COSINES // len(pool)))
+        for start in range(0, len(anchors), chunk):
+            cosines = vectors[0][start : start + chunk] @ texts.T  # (chunk, pool)
             for row, line in enumerate(cosines, start=start):
                 ranked = _ranked(line, self.high + len(own[normalised(anchors[row])]))
                 others = [i for i in ranked if forms[i] not in own[normalised(anchors[row])]][self.low : self.high]
@@ -83,7 +85,7 @@ class Mining:
 
 
 def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, progress: bool = True) -> dict[str, int]:
-    """Write the pairs again with a column ``negatives``; a pair that gets none keeps an empty list.
+    """Write the pairs again with a column ``negatives``, after those that are there; a pair may have an empty list.
 
     Returns:
         Counts: ``pairs`` and ``without`` a negative.
@@ -93,10 +95,13 @@ def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, prog
     """
     table = _read(pairs)
     anchors, positives = table["anchor"].to_pylist(), table["positive"].to_pylist()
-    embedder = load_frozen(mining.model, mining.max_length)
+    embedder = load_frozen(mining.model, mining.max_length, "mine.model")
     encoded = embedder.encode([*anchors, *positives], progress=progress)
     encoded /= np.maximum(np.linalg.norm(encoded, axis=1, keepdims=True), 1e-12)
     found = mining.negatives(anchors, positives, (encoded[: len(anchors)], encoded[len(anchors) :]), seed)
+    if "negatives" in table.column_names:  # such as the contradictions of an NLI file
+        there = table["negatives"].to_pylist()
+        found = [list(dict.fromkeys([*_listed(old), *new])) for old, new in zip(there, found, strict=True)]
     column = pa.array(found, pa.list_(pa.string()))
     if "negatives" in table.column_names:
         table = table.set_column(table.column_names.index("negatives"), "negatives", column)
@@ -109,6 +114,8 @@ def mine_negatives(pairs: Path, output: Path, mining: Mining, seed: int, *, prog
 
 
 def _read(pairs: Path) -> pa.Table:
+    if not pairs.is_file():
+        raise InputError(f"FILE: no file at {str(pairs)!r}; --mine takes a parquet file of pairs")
     try:
         table = parquet.read_table(pairs)
     except (pa.ArrowException, OSError) as error:
@@ -119,7 +126,18 @@ def _read(pairs: Path) -> pa.Table:
         raise InputError(f"FILE: {str(pairs)!r} lacks the column {min(missing)!r}; it has {listed}")
     if len(table) < 2:
         raise InputError(f"FILE: {str(pairs)!r} has {len(table)} pairs; negatives are texts of other pairs")
+    for name in ("anchor", "positive"):
+        for number, text in enumerate(table[name].to_pylist(), start=1):
+            if not isinstance(text, str) or not text.strip():
+                raise InputError(
+                    f"FILE: row {number} of {str(pairs)!r} has {str(text)[:40]!r} as {name}, which is no text"
+                )
     return table
+
+
+def _listed(texts: Any) -> list[str]:
+    """Return the negatives of a row; a column of single texts and rows without one are fine too."""
+    return [text for text in ([texts] if isinstance(texts, str) else texts or ()) if text]
 
 
 def _own_texts(anchors: Sequence[str], positives: Sequence[str]) -> dict[str, set[str]]:

@@ -1,5 +1,6 @@
 """Several generators on one source: which one makes the pair of a row is drawn by weight."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ class Mixture(Generator):
         for name, weight in self.weights.items():
             if name not in self.parts:
                 raise InputError(unknown(f"generator.weights.{name}", [f"generator.weights.{n}" for n in self.parts]))
-            if weight < 0:
-                raise InputError(f"generator.weights.{name}: {weight} is below 0")
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise InputError(f"generator.weights.{name}: {weight!r} is not a number of at least 0")
         if not self._used:
             raise InputError("generator.weights: all are 0; give at least one generator a weight")
 

@@ -54,7 +54,7 @@ class Parts:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Make the folder, and keep other processes out of it.
+        """Make the folder, and keep other processes out of it; one that holds no block at the end is taken away.
 
         Raises:
             InputError: another process is at work in it, or it belongs to another input or other settings.
@@ -72,22 +72,28 @@ class Parts:
             clear_leftovers(self.folder)
             yield
         finally:
+            if not self._any():
+                self.remove()
             lock.release()
 
     def _check_identity(self) -> None:
         manifest = self.folder / "manifest.json"
-        if not manifest.exists():
+        if not self._any():  # a run that failed before its first block keeps no other settings out
             replace_text(manifest, json.dumps(self.identity, indent=2, sort_keys=True) + "\n")
             return
         try:
             found = json.loads(manifest.read_text(encoding="utf-8"))
-        except ValueError:
+        except (OSError, ValueError):
             found = None
         if found != self.identity:
             raise InputError(
                 f"-o: {str(self.folder)!r} holds the parts of another run ({difference(found, self.identity)}); "
                 "give back what made them, choose another output, or delete that folder"
             )
+
+    def _any(self) -> bool:
+        """Return whether a block is done."""
+        return any(self.folder.glob("[0-9]*.parquet"))
 
     def path(self, block: int) -> Path:
         """Return the file of a block."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from embedllm.data.formats import Column
 from embedllm.data.sources import fingerprint, open_source
@@ -58,7 +59,13 @@ def read_rows(
         text = row.get(column)
         if text is not None and not isinstance(text, str):
             raise InputError(f"{SETTING}: row {number + 1} of {source!r} has {str(text)[:40]!r}, which is not text")
-        items.append(Item(number, (text or "").strip(), seed, fields={name: row.get(name) for name in fields}))
+        text = whole_characters(text or "").strip()
+        items.append(Item(number, text, seed, fields={name: whole_characters(row.get(name)) for name in fields}))
     if not any(item.text for item in items):
         raise InputError(f"{SETTING}: {source!r} has no text in column {column!r} ({len(items)} rows)")
     return SourceRows(items, fingerprint(source, SETTING))
+
+
+def whole_characters(value: Any) -> Any:
+    """Return a text with U+FFFD for each half of a character, which JSON can hold and a file in UTF-8 cannot."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else value

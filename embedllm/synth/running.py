@@ -21,7 +21,7 @@ from embedllm.synth.rows import SourceRows
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the code below makes other files of the same settings."""
 
 
@@ -38,7 +38,7 @@ class SynthPlan:
         seed: keys every draw.
         block: rows that are done or lost together when the run is killed.
         copies: drafts of each row.
-        max_characters: texts longer than this are not used.
+        max_characters: rows with a text longer than this are not used.
     """
 
     rows: SourceRows
@@ -55,6 +55,12 @@ class SynthPlan:
     def identity(self) -> dict[str, Any]:
         """What parts and output must agree on."""
         return {"format": FORMAT, "source": self.rows.digest, "rows": len(self.rows), "settings": dict(self.settings)}
+
+    @property
+    def usable(self) -> SourceRows:
+        """The rows that may be in a pair."""
+        items = [item for item in self.rows if not _why_unusable(item, self.max_characters)]
+        return SourceRows(items, self.rows.digest)
 
     def items(self, block: int) -> list[Item]:
         """Return the drafts that a block is to make."""
@@ -75,15 +81,16 @@ def make_pairs(plan: SynthPlan, *, progress: bool = True) -> dict[str, Any]:
     if done is None:
         try:
             with parts.opened():
-                _make_parts(plan, parts, progress)
-                _merge(plan, parts)
+                if _finished(plan, parts) is None:  # else another process has just made it
+                    _make_parts(plan, parts, progress)
+                    _merge(plan, parts)
+                parts.remove()
         except OSError as error:
             raise OSError(
                 error.errno or 0,
                 f"{error.strerror or error}; what is written stays, and the same command goes on from there",
                 str(error.filename or parts.folder),
             ) from error
-        parts.remove()
         done = read_notes(plan.output)
     return done or {}
 
@@ -102,8 +109,9 @@ def _finished(plan: SynthPlan, parts: Parts) -> dict[str, Any] | None:
         return None
     notes = read_notes(plan.output)
     made_by = None if notes is None else {name: notes.get(name) for name in plan.identity}
-    if notes is None or made_by != plan.identity:
+    if notes is None or made_by != plan.identity or "mined" in notes:
         why = "not made by embedllm synth" if notes is None else f"made by {difference(made_by, plan.identity)}"
+        why = "made by --mine" if notes and "mined" in notes else why
         raise InputError(f"-o: {str(plan.output)!r} is there and was {why}; choose another name or delete it")
     parts.remove()
     return notes
@@ -116,7 +124,7 @@ def _make_parts(plan: SynthPlan, parts: Parts, progress: bool) -> None:
         gate.prepare(plan.generator.writes)
     if not missing:
         return
-    plan.generator.prepare(plan.rows)
+    plan.generator.prepare(plan.usable)
     done = len(plan.rows) - sum(len(plan.rows.items[b * plan.block : (b + 1) * plan.block]) for b in missing)
     if done:
         log.info("%d of %d rows are done already", done, len(plan.rows))
@@ -146,7 +154,8 @@ def _drafts(plan: SynthPlan, items: Sequence[Item]) -> list[Draft]:
 def _why_unusable(item: Item, max_characters: int) -> str:
     if not item.text:
         return "source_empty"
-    return "source_too_long" if len(item.text) > max_characters else ""
+    texts = [item.text, *(value for value in item.fields.values() if isinstance(value, str))]
+    return "source_too_long" if max(map(len, texts)) > max_characters else ""
 
 
 def _merge(plan: SynthPlan, parts: Parts) -> None:
@@ -155,4 +164,6 @@ def _merge(plan: SynthPlan, parts: Parts) -> None:
     for gate in plan.gates:
         if gate.whole_file:
             drafts = gate(drafts)
-    write_pairs(plan.output, drafts, plan.seed, plan.identity)
+    whole = parts.folder / "whole.parquet"  # there the next run takes away what a kill leaves half written
+    write_pairs(whole, drafts, plan.seed, plan.identity)
+    whole.replace(plan.output)

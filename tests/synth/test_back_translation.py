@@ -74,3 +74,9 @@ def test_a_model_that_is_nowhere_is_said_in_one_sentence(translators: list[str])
 def test_a_folder_without_a_model_is_refused(translators: list[str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"generator.forward: .* cannot be loaded as a translation model"):
         BackTranslation(str(tmp_path), translators[1]).prepare(SourceRows(ITEMS, ""))
+
+
+def test_a_block_of_texts_that_are_all_too_long_is_no_trouble(translators: list[str]) -> None:
+    generator = BackTranslation(*translators, beams=1, max_tokens=2, max_new_tokens=5)
+    generator.prepare(SourceRows(ITEMS, ""))
+    assert [draft.reason for draft in generator.generate(ITEMS)] == ["text_too_long"] * len(ITEMS)

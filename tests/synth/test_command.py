@@ -74,6 +74,19 @@ def test_contaminated_texts_are_dropped_and_counted(tmp_path: Path, capsys: pyte
     assert "none of the pairs was kept" in printed.err
 
 
+def test_an_output_that_was_held_against_other_texts_is_refused(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks = tmp_path / "task.csv"
+    words = (texts, "-o", tmp_path / "a.parquet", "generator=word_noise", f"gates.contamination.tasks=[{tasks}]")
+    tasks.write_text("text,label\none text,a\nanother,b\n")
+    assert synth(*words) == 0
+    assert synth(*words) == 0
+    tasks.write_text("text,label\none text,a\na third,b\n")
+    assert synth(*words) == 2
+    assert f"was made by files.{tasks}=" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -135,6 +148,37 @@ def test_words_that_are_no_settings_are_still_unknown(
 ) -> None:
     assert synth(texts, "-o", tmp_path / "a.parquet", "--inspect", *words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--mine"]], ids=["make", "mine"])
+def test_tasks_go_with_inspect_only(
+    texts: Path, tmp_path: Path, more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-o", tmp_path / "a.parquet", *more, "--tasks", "my.csv", "generator=word_noise"]
+    assert synth(texts, *words) == 2
+    assert "--tasks: goes with --inspect only; gates.contamination.tasks=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "more", "says"),
+    [("run_synth", [], "goes on from here"), ("run_mining", ["--mine"], "starts again")],
+    ids=["make", "mine"],
+)
+def test_an_interrupt_says_what_the_same_command_does(
+    texts: Path,
+    tmp_path: Path,
+    what: str,
+    more: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"embedllm.synth_job.{what}", interrupted)
+    assert synth(texts, "-o", tmp_path / "a.parquet", *more) == 130
+    assert f"interrupted; the same command {says}" in capsys.readouterr().err
 
 
 def test_mining_does_not_write_over_a_file(texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

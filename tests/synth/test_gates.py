@@ -1,6 +1,7 @@
 """Quality gates: each refuses what it names, and lets the good pair beside it through."""
 
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from embedllm.data.embedded_files import embedded_data_path
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft, Gate
 from embedllm.synth.gates.contamination import Contamination
-from embedllm.synth.gates.duplicates import Duplicates
+from embedllm.synth.gates.duplicates import Duplicates, SeenPairs
 from embedllm.synth.gates.echo import Echo
 from embedllm.synth.gates.form import Empty, LengthRatio, Script, Truncated
 from embedllm.synth.gates.normal import NearTexts, jaccard, normalised, shingles
@@ -45,6 +46,21 @@ BAD: list[tuple[Gate, str]] = [
 def test_a_gate_refuses_what_it_names(gate: Gate, positive: str) -> None:
     good, bad, gone = gate([GOOD, replace(GOOD, positive=positive), GOOD.refused("earlier")])
     assert (good.reason, bad.reason, gone.reason) == ("", gate.name, "earlier")
+
+
+@pytest.mark.parametrize(
+    ("gate", "anchor", "positive", "reason"),
+    [
+        (Copy(), "今天天气很好，我们一起去公园散步吧。", "今天天气很好，我们一起去公园散步了。", "copy"),
+        (Copy(), "今天天气很好，我们一起去公园散步吧。", "趁着天晴，大家到公园走走。", ""),
+        (Script(), "彼は新しい計算機を買った。", "彼は新しいコンピューターを購入した。", ""),
+        (Script(), "他买了新电脑。", "彼は新しいコンピューターを購入した。", "script"),
+        (Question(), "يفيض النهر في الربيع.", "هل يفيض النهر في الربيع؟", "question"),
+    ],
+    ids=["near-copy", "other-words", "katakana", "japanese", "arabic"],
+)
+def test_other_scripts_are_judged_too(gate: Gate, anchor: str, positive: str, reason: str) -> None:
+    assert gate([replace(GOOD, anchor=anchor, positive=positive)])[0].reason == reason
 
 
 @pytest.mark.parametrize("gate", [gate for gate, _ in BAD if gate.name != "empty"], ids=lambda gate: gate.name)
@@ -100,10 +116,20 @@ def test_an_anchor_that_is_like_that_excuses_the_positive() -> None:
         ("Certain rivers flood: the Nile, for one.", "Certain rivers flood: the Nile, for one."),
         ('"Yes" and "no" are words', '"Yes" and "no" are words'),
         ("Sure:", "Sure:"),
+        ("<think>\nSnow? Sure.\n</think>\n\nMelting snow floods it.", "Melting snow floods it."),
+        ("It is about snow.</think>Title: Floods", "Floods"),
+        ("<think>\n\n</think>\n\n", ""),
+        ("<think> is a tag of models", "<think> is a tag of models"),
     ],
 )
 def test_what_stands_around_the_answer_is_stripped_and_nothing_else(answer: str, text: str) -> None:
     assert bare(answer) == text
+
+
+def test_a_line_that_the_anchor_has_too_is_no_afterthought() -> None:
+    assert bare("I live alone.\nI own two dogs.\nI have no cat.", "I am alone.\nI have dogs.") == (
+        "I live alone. I own two dogs. I have no cat."
+    )
 
 
 def test_a_stripped_answer_is_marked_and_kept() -> None:
@@ -116,25 +142,37 @@ def random_text(rng: random.Random, words: int = 20) -> list[str]:
     return ["".join(rng.choice("abcdefghijklmnop") for _ in range(rng.randrange(2, 9))) for _ in range(words)]
 
 
-def test_near_texts_finds_exactly_what_jaccard_says() -> None:
+@pytest.mark.parametrize(("threshold", "changes"), [(0.8, 7), (0.5, 12)])
+def test_near_texts_finds_exactly_what_jaccard_says(threshold: float, changes: int) -> None:
     rng = random.Random(0)
     texts = [random_text(rng) for _ in range(80)]
-    near = NearTexts(0.8)
+    near = NearTexts(threshold)
     near.add_all(" ".join(text) for text in texts)
     found = missed = 0
     for text in texts:
-        for changed in range(7):
+        for changed in range(changes):
             other = list(text)
             for _ in range(changed):
                 other[rng.randrange(len(other))] = random_text(rng, 1)[0]
             query = shingles(" ".join(other))
-            true = {i for i, known in enumerate(texts) if jaccard(query, shingles(" ".join(known))) >= 0.8}
+            true = {i for i, known in enumerate(texts) if jaccard(query, shingles(" ".join(known))) >= threshold}
             answer = list(near.near(query))
             assert set(answer) <= true
             found += len(answer)
             missed += len(true) - len(answer)
     assert found > 80
     assert missed == 0
+
+
+def test_pairs_that_were_seen_take_little_memory() -> None:
+    rng = random.Random(0)
+    pairs = [(" ".join(random_text(rng)), " ".join(random_text(rng))) for _ in range(200)]
+    seen = SeenPairs(0.8)
+    tracemalloc.start()
+    assert all(seen.add(anchor, positive) for anchor, positive in pairs)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 8_000 * len(pairs)
 
 
 def test_normal_form_drops_case_and_punctuation() -> None:
@@ -204,6 +242,16 @@ def test_a_task_file_that_is_not_there_is_named() -> None:
         Contamination(["nothing.csv"]).prepare(written=True)
 
 
+def test_a_task_that_the_hub_does_not_give_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: object, **options: object) -> None:
+        raise ConnectionError("Couldn't reach\nthe Hub")
+
+    monkeypatch.setattr("embedllm.eval.tasks.load_hub_task", away)
+    message = r"^gates.contamination.tasks: 'STSBenchmark' cannot be read \(Couldn't reach the Hub\); it may be a file"
+    with pytest.raises(InputError, match=message):
+        Contamination(["STSBenchmark"]).prepare(written=True)
+
+
 def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
     gate = Similarity(model=str(tiny_path), low=-0.5, high=0.99)
     gate.prepare(written=True)
@@ -218,7 +266,7 @@ def test_similarity_scores_pairs_and_keeps_the_band(tiny_path: Path) -> None:
 
 def test_the_model_of_similarities_need_not_be_there_where_no_model_writes() -> None:
     Similarity(model="no-such-folder/of/models").prepare(written=False)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"^gates.similarity.model: no file or folder 'no-such-folder/of/models'"):
         Similarity(model="no-such-folder/of/models").prepare(written=True)
 
 

@@ -60,7 +60,28 @@ def test_any_file_of_pairs_can_be_looked_at(tmp_path: Path) -> None:
     found = inspect_pairs(str(file), [])
     assert (found.pairs, found.notes, found.overlaps) == (1, {}, {})
     assert summary(found)
-    assert page(found)
+    assert "not: e f</p>" in page(found)
+
+
+def test_half_a_character_does_not_stop_an_inspection(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"anchor": "a \\ud83d", "positive": "b"}\n')
+    assert "a \ufffd" in page(inspect_pairs(str(file), []))
+
+
+def test_scores_of_a_file_without_types_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.csv"
+    file.write_text("anchor,positive,score_similarity\na b,c d,0.5\ne f,g h,\ni j,k l,1\n")
+    found = inspect_pairs(str(file), [])
+    assert sum(found.histograms[-1].counts) == 2
+    assert "similarity 0.50" in page(found)
+
+
+def test_a_column_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"anchor": "a", "positive": "b"}\n{"anchor": "a", "positive": 7}\n')
+    with pytest.raises(InputError, match=r"^--inspect: row 2 of .* has '7' as positive, which is not text"):
+        inspect_pairs(str(file), [])
 
 
 def test_a_histogram_puts_each_value_into_its_bin() -> None:

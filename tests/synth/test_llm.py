@@ -135,6 +135,33 @@ def test_chat_marks_without_a_template_make_a_chat(make_decoder: Callable[[str],
     assert f"<|im_start|>assistant\n{ANSWERS['title']}<|im_end|>\n<|im_start|>user\n" in shown
 
 
+def test_a_prompt_is_the_same_on_every_day(tiny: Loaded) -> None:
+    _, tokenizer = tiny
+    tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|eos|>")
+    tokenizer.chat_template = (
+        "{%- if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}|{{ strftime_now('%Y-%m-%d') }}{% endif %}"
+        "{% for message in messages %}|{{ message['content'] }}{% endfor %}"
+    )
+    template = chat_template(tokenizer)
+    assert template is not None
+    prefix = tokenizer.decode(chat_frame(tokenizer, "title", template, None, False).prefix)
+    assert prefix == f"01 Jan 2025|2025-01-01|{STYLES['title'].instruction}\n\nText: "
+
+
+def test_of_several_templates_the_default_one_is_taken(tiny: Loaded) -> None:
+    _, tokenizer = tiny
+    tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|eos|>")
+    tokenizer.chat_template = {"default": "Say: {{ messages[-1]['content'] }}", "tool_use": "no"}
+    template = chat_template(tokenizer)
+    assert template is not None
+    assert tokenizer.decode(chat_frame(tokenizer, "title", template, None, False).prefix).startswith("Say: ")
+    with pytest.raises(InputError, match=r"^generator.chat: the model's chat template leaves the text out"):
+        chat_frame(tokenizer, "title", "Hello!", None, False)
+    tokenizer.chat_template = {"tool_use": "no"}
+    with pytest.raises(InputError, match=r"^generator.chat: the model has several chat templates and no default"):
+        chat_template(tokenizer)
+
+
 def test_every_style_has_an_example() -> None:
     assert ANSWERS.keys() == STYLES.keys()
 

@@ -36,6 +36,13 @@ def test_negatives_come_from_the_range_of_ranks() -> None:
     assert all(sorted(found[i]) == [2, 2, 3, 3] for i in range(5, COUNT - 5))
 
 
+def test_negatives_do_not_depend_on_how_many_cosines_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    mining = Mining(low=2, high=6, margin=0, count=4)
+    whole = distances(mining)
+    monkeypatch.setattr("embedllm.synth.mining._COSINES", 3 * COUNT)
+    assert distances(mining) == whole
+
+
 def test_a_margin_keeps_those_away_that_are_nearly_as_near_as_the_positive() -> None:
     margin = 1 - np.cos(3.5 * STEP)
     found = distances(Mining(low=0, high=12, margin=margin, count=99))
@@ -72,6 +79,33 @@ def test_mined_pairs_train_with_their_negatives(tiny_path: Path, tmp_path: Path)
     assert output.read_bytes() == first
 
 
+def test_negatives_that_are_there_stay(tiny_path: Path, tmp_path: Path) -> None:
+    mining = Mining(model=str(tiny_path), low=0, high=9, margin=-2)
+    first = {"anchor": ANCHORS, "positive": POSITIVES, "negatives": [["against"]] * 20 + [None] * 20}
+    parquet.write_table(pa.table(first), tmp_path / "a.parquet")
+    parquet.write_table(pa.table({**first, "negatives": ["against"] * 20 + [None] * 20}), tmp_path / "b.parquet")
+    for name in ("a", "b"):
+        mine_negatives(tmp_path / f"{name}.parquet", tmp_path / f"{name}2.parquet", mining, 0, progress=False)
+    found = parquet.read_table(tmp_path / "a2.parquet")["negatives"].to_pylist()
+    assert [len(texts) for texts in found] == [2] * 20 + [1] * 20
+    assert all(texts[0] == "against" for texts in found[:20])
+    assert parquet.read_table(tmp_path / "b2.parquet")["negatives"].to_pylist() == found
+
+
+def test_a_model_that_is_not_there_is_named_as_it_was_given(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"anchor": ANCHORS, "positive": POSITIVES}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"^mine.model: no file or folder '/nothing'"):
+        mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(model="/nothing"), 0, progress=False)
+
+
+@pytest.mark.parametrize("wrong", [None, " ", 7], ids=["null", "blank", "number"])
+def test_a_row_without_a_text_is_named(tmp_path: Path, wrong: object) -> None:
+    anchors = [wrong] * 2 if isinstance(wrong, int) else ["a", wrong]
+    parquet.write_table(pa.table({"anchor": anchors, "positive": ["b", "c"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"^FILE: row [12] of .* as anchor, which is no text"):
+        mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(), 0)
+
+
 @pytest.mark.parametrize(("low", "high"), [(5, 5), (-1, 3)])
 def test_an_empty_range_is_refused(low: int, high: int) -> None:
     with pytest.raises(InputError, match=r"mine.low: "):
@@ -79,6 +113,8 @@ def test_an_empty_range_is_refused(low: int, high: int) -> None:
 
 
 def test_a_file_without_pairs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^FILE: no file at .*; --mine takes a parquet file"):
+        mine_negatives(tmp_path / "none.parquet", tmp_path / "b.parquet", Mining(), 0)
     parquet.write_table(pa.table({"anchor": ["a"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="lacks the column 'positive'; it has anchor"):
         mine_negatives(tmp_path / "a.parquet", tmp_path / "b.parquet", Mining(), 0)

@@ -1,6 +1,7 @@
 """A run of ``embedllm synth`` that is stopped anywhere ends with the bytes of one that was not."""
 
 import errno
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +11,10 @@ import pytest
 from pyarrow import parquet
 
 from embedllm.errors import InputError
+from embedllm.synth.documents import SameLabel
 from embedllm.synth.draft import Draft, Gate, Item, Rows
 from embedllm.synth.gates.duplicates import Duplicates
+from embedllm.synth.pair_file import METADATA, merged_notes
 from embedllm.synth.parts import Parts
 from embedllm.synth.rows import read_rows
 from embedllm.synth.running import SynthPlan, make_pairs
@@ -127,6 +130,16 @@ def test_parts_of_other_settings_are_refused_and_left_alone(plan: Callable[..., 
     assert Parts.beside(plan().output, plan().identity).read(2) is not None
 
 
+def test_a_run_that_failed_before_its_first_block_keeps_no_other_settings_out(plan: Callable[..., SynthPlan]) -> None:
+    with pytest.raises(InputError, match="^generator.p: 1 is not a probability"):
+        make_pairs(plan(generator=WordNoise(p=1), settings={"p": 1}), progress=False)
+    parts = Parts.beside(plan().output, plan().identity)
+    assert not parts.folder.exists()
+    parts.folder.mkdir()  # as a kill leaves it
+    (parts.folder / "manifest.json").write_text("{")
+    assert make_pairs(plan(), progress=False)["kept"] == 45
+
+
 def test_parts_and_outputs_of_another_input_are_refused(plan: Callable[..., SynthPlan], source: Path) -> None:
     Stopping.calls = 3
     with pytest.raises(Stop):
@@ -138,6 +151,15 @@ def test_parts_and_outputs_of_another_input_are_refused(plan: Callable[..., Synt
         make_pairs(plan(), progress=False)
     with pytest.raises(InputError, match="was made by another input; choose another name or delete it"):
         make_pairs(plan("done.parquet"), progress=False)
+
+
+def test_what_mining_made_is_no_output_of_the_same_settings(plan: Callable[..., SynthPlan]) -> None:
+    make_pairs(plan(), progress=False)
+    table = parquet.read_table(plan().output)
+    notes = merged_notes(table.schema.metadata, {"mined": {}})
+    parquet.write_table(table.replace_schema_metadata({METADATA: notes}), plan().output)
+    with pytest.raises(InputError, match="is there and was made by --mine; choose another name"):
+        make_pairs(plan(), progress=False)
 
 
 def test_somebody_elses_file_is_never_overwritten(plan: Callable[..., SynthPlan]) -> None:
@@ -168,6 +190,40 @@ def test_a_full_disk_loses_nothing(plan: Callable[..., SynthPlan], monkeypatch: 
     assert plan().output.read_bytes() == plan("whole.parquet").output.read_bytes()
 
 
+def test_a_kill_while_the_output_is_written_leaves_nothing_beside_it(
+    plan: Callable[..., SynthPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
+        write = parquet.write_table
+
+        def killed(table: object, where: Path, **options: object) -> None:
+            write(table, where, **options)
+            if "whole" in where.name:
+                raise Stop
+
+        patch.setattr(parquet, "write_table", killed)
+        with pytest.raises(Stop):
+            make_pairs(plan(), progress=False)
+    assert {path.name for path in plan().output.parent.iterdir()} == {"texts.txt", "pairs.parquet.parts"}
+    make_pairs(plan(), progress=False)
+    assert {path.name for path in plan().output.parent.iterdir()} == {"texts.txt", "pairs.parquet"}
+
+
+def test_two_processes_make_an_output_once(plan: Callable[..., SynthPlan], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Parts.opened
+
+    def late(parts: Parts) -> object:
+        monkeypatch.setattr(Parts, "opened", opened)
+        make_pairs(plan(), progress=False)  # the other process, between our look at the output and the lock
+        Stopping.calls = 0
+        return opened(parts)
+
+    monkeypatch.setattr(Parts, "opened", late)
+    assert make_pairs(plan(), progress=False)["kept"] == 45
+    assert not Parts.beside(plan().output, plan().identity).folder.exists()
+
+
 def test_a_second_process_is_kept_out(plan: Callable[..., SynthPlan]) -> None:
     parts = Parts.beside(plan().output, plan().identity)
     with parts.opened(), pytest.raises(InputError, match="another process is at work"):
@@ -185,6 +241,20 @@ def test_what_gates_need_is_checked_before_the_generator_loads(plan: Callable[..
 
     with pytest.raises(InputError, match="something is missing"):
         make_pairs(plan(generator=Loud(), gates=[Lacking()]), progress=False)
+
+
+@pytest.mark.parametrize("column", ["anchor", "label"])
+def test_a_row_that_is_too_long_is_in_no_pair_of_another_row(
+    plan: Callable[..., SynthPlan], tmp_path: Path, column: str
+) -> None:
+    rows = [{"anchor": f"short {i}", "label": "a"} for i in range(3)]
+    rows[1][column] += " long" * 50
+    file = tmp_path / "texts.jsonl"
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    read = read_rows(str(file), column="anchor", fields=["label"])
+    notes = make_pairs(plan(rows=read, generator=SameLabel("label"), gates=[], copies=9), progress=False)
+    assert notes["removed"] == {"source_too_long": 9}
+    assert set(parquet.read_table(plan().output)["positive"].to_pylist()) == {"short 0", "short 2"}
 
 
 def test_copies_of_a_row_differ(plan: Callable[..., SynthPlan]) -> None:

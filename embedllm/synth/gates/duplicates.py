@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embedllm.errors import InputError
 from embedllm.synth.draft import Draft
-from embedllm.synth.gates.normal import NearTexts, jaccard, shingles
+from embedllm.synth.gates.normal import NearTexts, jaccard, packed, shingles, unpacked
 
 
 @dataclass
@@ -43,7 +46,7 @@ class SeenPairs:
     def __init__(self, near: float) -> None:
         self._near = near
         self._positives = NearTexts(near)
-        self._anchors: list[frozenset[int]] = []
+        self._anchors: list[NDArray[np.uint32]] = []
 
     def add(self, anchor: str, positive: str) -> bool:
         """Add a pair and return True; False if one near it is there."""
@@ -51,8 +54,8 @@ class SeenPairs:
         if self._has(first, second) or self._has(second, first):
             return False
         self._positives.add(second)
-        self._anchors.append(first)
+        self._anchors.append(packed(first))
         return True
 
     def _has(self, anchor: frozenset[int], positive: frozenset[int]) -> bool:
-        return any(jaccard(anchor, self._anchors[i]) >= self._near for i in self._positives.near(positive))
+        return any(jaccard(anchor, unpacked(self._anchors[i])) >= self._near for i in self._positives.near(positive))

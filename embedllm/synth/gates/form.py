@@ -80,5 +80,6 @@ def scripts(text: str) -> Counter[str]:
 
 @lru_cache(maxsize=1 << 16)
 def _script(char: str) -> str:
-    """Return the first word of the character's name in Unicode, which is that of its script."""
-    return unicodedata.name(char, "UNKNOWN").split()[0].split("-")[0]
+    """Return the first word of the character's name in Unicode, which is that of its script; both kana are one."""
+    script = unicodedata.name(char, "UNKNOWN").split()[0].split("-")[0]
+    return "KANA" if script in ("HIRAGANA", "KATAKANA") else script

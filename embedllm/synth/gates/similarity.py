@@ -1,6 +1,7 @@
 """The gate on pairs whose texts mean too little of the same, or are too much the same, to a frozen embedder."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ class Similarity:
         from embedllm.embedder import find_saved
 
         if find_saved(self.model) is None:
-            load_config(self.model)
+            with naming("gates.similarity.model"):
+                load_config(self.model)
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Return the drafts with the score, those outside the band refused."""
@@ -68,16 +70,32 @@ class Similarity:
 
     def _loaded(self) -> "Embedder":
         if self._embedder is None:
-            self._embedder = load_frozen(self.model, self.max_length)
+            self._embedder = load_frozen(self.model, self.max_length, "gates.similarity.model")
         return self._embedder
 
 
-def load_frozen(model: str, max_length: int) -> "Embedder":
-    """Return the embedder of a run or a saved model; a bare decoder pools the mean and is centred."""
+def load_frozen(model: str, max_length: int, setting: str) -> "Embedder":
+    """Return the embedder of a run or a saved model; a bare decoder pools the mean and is centred.
+
+    Args:
+        model: as for :class:`Similarity`.
+        max_length: likewise.
+        setting: where the model was typed.
+    """
     from embedllm.embedder import Embedder, ModelSpec, find_saved
 
-    if find_saved(model) is not None:
-        return Embedder.load(model).to_accelerator()
-    embedder = Embedder.from_pretrained(ModelSpec(model, max_length=max_length)).to_accelerator()
-    embedder.centre()
-    return embedder
+    with naming(setting):
+        if find_saved(model) is not None:
+            return Embedder.load(model).to_accelerator()
+        embedder = Embedder.from_pretrained(ModelSpec(model, max_length=max_length)).to_accelerator()
+        embedder.centre()
+        return embedder
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Let messages about ``model.name`` name the setting that the model was given in."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("model.name", setting)) from error

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 
 from embedllm.synth.draft import Draft
 from embedllm.synth.gates.base import WrittenGate
-from embedllm.synth.gates.normal import normalised
+from embedllm.synth.gates.normal import normalised, words
 from embedllm.synth.styles import STYLES
 
 _THING = (
@@ -30,6 +30,8 @@ _AFTERTHOUGHT = re.compile(
     r"paraphrase|statement)|in this (?:version|rewrite|sentence)|let me know|please let|feel free).*",
     re.IGNORECASE | re.DOTALL,
 )
+_THOUGHT = re.compile(r"\s*(?:<(think|thinking|reasoning)>.*?</\1>\s*)+|.*</think>\s*", re.DOTALL)
+"""What models that think first say before the answer; the template of some has opened the thought already."""
 _QUOTES = (
     ('"', '"'),
     ("'", "'"),
@@ -51,7 +53,7 @@ _REFUSAL = re.compile(
 
 
 class Preamble:
-    """Strips what stands around the text that was asked for: "Sure, here is ...:", quotes, notes after it.
+    """Strips what stands around the text that was asked for: thoughts, "Sure, here is ...:", quotes, notes after it.
 
     It refuses nothing; what is left is put on one line.
     """
@@ -72,12 +74,14 @@ class Preamble:
 
 
 def bare(text: str, anchor: str = "") -> str:
-    r"""Return a model's answer without preamble, quotes and afterthoughts, on one line.
+    r"""Return a model's answer without thoughts, preamble, quotes and afterthoughts, on one line.
 
     >>> bare('Sure! Here is the rewritten sentence:\n\n"A cat sat."\n\nNote: I kept it short.')
     'A cat sat.'
     """
-    text = _AFTERTHOUGHT.sub("", text.strip())
+    thought = None if "<think" in anchor else _THOUGHT.match(text)
+    text = text[thought.end() if thought else 0 :].strip()
+    text = text if _AFTERTHOUGHT.search(anchor) else _AFTERTHOUGHT.sub("", text)
     before = None
     while text != before:
         before = text
@@ -116,7 +120,7 @@ class Copy(WrittenGate):
 
     def refuses(self, draft: Draft) -> bool:
         """Return whether the two are nearly the same words in the same order."""
-        a, b = normalised(draft.anchor).split()[:_COMPARED], normalised(draft.positive).split()[:_COMPARED]
+        a, b = (words(normalised(text))[:_COMPARED] for text in (draft.anchor, draft.positive))
         return SequenceMatcher(None, a, b, autojunk=False).ratio() > self.overlap
 
 
@@ -137,4 +141,4 @@ class Question(WrittenGate):
 
 
 def _asks(text: str) -> bool:
-    return text.rstrip("\"'\u201d\u2019)*_ ").endswith(("?", "\uff1f"))
+    return text.rstrip("\"'\u201d\u2019)*_ ").endswith(("?", "\uff1f", "\u061f"))
