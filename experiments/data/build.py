@@ -1,6 +1,6 @@
 """Write the mixtures of the study: ``python experiments/data/build.py FOLDER``.
 
-FOLDER holds the files of ``experiments/pairs/build.py``. A mixture has 640 pairs, as many of each of its kinds, by turns.
+FOLDER holds the files of ``experiments/pairs/build.py``. A mixture has 640 pairs, as many of each kind, by turns.
 """
 
 import argparse
