@@ -277,6 +277,12 @@ class Embedder(nn.Module):
     def _vectors(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Return the vectors of texts with these hidden states, (B, L, D)."""
         vectors = self.head(hidden, self.pooled_tokens(lengths, hidden.size(1)))
+        asked = (len(lengths), self.output_size)
+        if vectors.shape != asked:
+            raise InputError(
+                f"pooling._target_: {type(self.head).__name__} returned vectors of shape {tuple(vectors.shape)} for "
+                f"{len(lengths)} texts; a head returns (texts, output_size), here {asked}"
+            )
         if self.centring is not None:
             vectors = self.centring(vectors)
         return normalize(vectors, dim=-1) if self.head.normalize else vectors

@@ -13,6 +13,7 @@ from embedllm import Embedder, ModelSpec
 from embedllm.batches import PADDING, length_sorted
 from embedllm.config import config_dir
 from embedllm.embedder import MANIFEST
+from embedllm.errors import InputError
 from embedllm.pooling import AttentionPooling, EosPooling, LastTokenPooling, MeanPooling, PoolingHead
 from embedllm.targets import locate
 
@@ -104,6 +105,18 @@ def test_pooling_over_an_empty_text_pools_the_whole_prompt(tiny_path: Path) -> N
     over_text = embedder(tiny_path, partial(MeanPooling, pool_over="text")).encode([""])
     over_all = embedder(tiny_path, MeanPooling).encode([""])
     np.testing.assert_allclose(over_text, over_all, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x.mean((0, 1)), lambda x: x, lambda x: x[:, 0, 0], lambda x: x[:, 0, 1:]])
+def test_a_head_that_returns_another_shape_is_named(
+    tiny_path: Path, wrong: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    class Wrong(PoolingHead):
+        def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return wrong(hidden.float())
+
+    with pytest.raises(InputError, match=r"pooling\._target_: Wrong returned vectors of shape .* here \(2, 32\)"):
+        embedder(tiny_path, Wrong).encode(["a man is driving", "a car"])
 
 
 def test_a_text_without_tokens_is_one_eos(tiny_path: Path) -> None:
