@@ -2,7 +2,8 @@
 
 import difflib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -35,6 +36,25 @@ class PeerLost(RuntimeError):
         self, message: str = "another process of the training has ended before its time; what it printed says why"
     ) -> None:
         super().__init__(message)
+
+
+@contextmanager
+def renamed(settings: Mapping[str, str]) -> Iterator[None]:
+    """Let an error name the setting that a value was given in, where the code that refuses it knows another one.
+
+    Args:
+        settings: as typed, by the name that the messages have: ``{"model.name": "generator.model"}``.
+
+    Raises:
+        InputError: as raised inside, with the names replaced.
+    """
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        for name, typed in settings.items():
+            message = message.replace(name, typed)
+        raise InputError(message) from error
 
 
 def unknown(name: str, known: Iterable[str]) -> str:

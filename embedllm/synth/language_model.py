@@ -7,7 +7,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from embedllm.backbone import load_config, load_tokenizer, resolve_dtype, resolve_model
-from embedllm.errors import InputError
+from embedllm.errors import InputError, renamed
 from embedllm.model_source import loading_options, reason
 from embedllm.quiet import quiet_transformers
 
@@ -24,14 +24,10 @@ def load_language_model(name: str, dtype: str = "auto") -> tuple[Any, Any]:
     Raises:
         InputError: naming ``generator.model``, also for a model that was saved without an LM head.
     """
-    try:
+    with renamed({"model.name": "generator.model", "model.dtype": "generator.dtype"}):
         load_config(name)
         tokenizer = load_tokenizer(name)
         model = _load(name, writing_dtype(dtype))
-    except InputError as error:
-        raise InputError(
-            str(error).replace("model.name", "generator.model").replace("model.dtype", "generator.dtype")
-        ) from error
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     return (model if accelerator is None else model.to(accelerator)).eval(), tokenizer
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedllm.data.augment import Augmenter, Compose, WordDeletion, WordSwap
-from embedllm.errors import InputError
+from embedllm.errors import renamed
 from embedllm.synth.draft import Draft, Generator, Item, Rows
 
 
@@ -23,10 +23,8 @@ class WordNoise(Generator):
 
     def prepare(self, rows: Rows) -> None:
         """Build the augmenter, which refuses a wrong ``p``."""
-        try:
+        with renamed({"data.augment.p": "generator.p"}):
             self._augmenter()
-        except InputError as error:
-            raise InputError(str(error).replace("data.augment.p", "generator.p")) from error
 
     def generate(self, items: Sequence[Item]) -> list[Draft]:
         """Return noisy copies; a text that comes back as it was has the reason ``unchanged``."""

@@ -1,13 +1,12 @@
 """The gate on pairs whose texts mean too little of the same, or are too much the same, to a frozen embedder."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from embedllm.errors import InputError
+from embedllm.errors import InputError, renamed
 from embedllm.synth.draft import Draft
 
 if TYPE_CHECKING:  # most runs of word-level generators need no model
@@ -51,7 +50,7 @@ class Similarity:
         from embedllm.embedder import find_saved
 
         if find_saved(self.model) is None:
-            with naming("gates.similarity.model"):
+            with renamed({"model.name": "gates.similarity.model"}):
                 load_config(self.model)
 
     def __call__(self, drafts: Sequence[Draft]) -> list[Draft]:
@@ -84,18 +83,9 @@ def load_frozen(model: str, max_length: int, setting: str) -> "Embedder":
     """
     from embedllm.embedder import Embedder, ModelSpec, find_saved
 
-    with naming(setting):
+    with renamed({"model.name": setting}):
         if find_saved(model) is not None:
             return Embedder.load(model).to_accelerator()
         embedder = Embedder.from_pretrained(ModelSpec(model, max_length=max_length)).to_accelerator()
         embedder.centre()
         return embedder
-
-
-@contextmanager
-def naming(setting: str) -> Iterator[None]:
-    """Let messages about ``model.name`` name the setting that the model was given in."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace("model.name", setting)) from error
