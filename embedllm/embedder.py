@@ -249,10 +249,22 @@ class Embedder(nn.Module):
         Args:
             rows: token ids of B texts, longest first.
             prefix: the states of what all the texts begin with, if they are known.
+
+        Raises:
+            InputError: the head returned another shape.
         """
-        if not self.packs_texts():
-            return cast(Tensor, self(*self.collate(rows), prefix))
-        return self._vectors(read_packed(self.backbone, rows, prefix), torch.tensor([len(row) for row in rows]))
+        if self.packs_texts():
+            hidden = read_packed(self.backbone, rows, prefix)
+            vectors = self._vectors(hidden, torch.tensor([len(row) for row in rows]))
+        else:
+            vectors = cast(Tensor, self(*self.collate(rows), prefix))
+        asked = (len(rows), self.output_size)
+        if vectors.shape != asked:
+            raise InputError(
+                f"pooling._target_: {type(self.head).__name__} returned vectors of shape {tuple(vectors.shape)} for "
+                f"{len(rows)} texts; a head returns (texts, output_size), here {asked}"
+            )
+        return vectors
 
     def forward(self, input_ids: Tensor, lengths: Tensor, prefix: Prefix | None = None) -> Tensor:
         """Return the vectors of right-padded texts.
@@ -277,12 +289,6 @@ class Embedder(nn.Module):
     def _vectors(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Return the vectors of texts with these hidden states, (B, L, D)."""
         vectors = self.head(hidden, self.pooled_tokens(lengths, hidden.size(1)))
-        asked = (len(lengths), self.output_size)
-        if vectors.shape != asked:
-            raise InputError(
-                f"pooling._target_: {type(self.head).__name__} returned vectors of shape {tuple(vectors.shape)} for "
-                f"{len(lengths)} texts; a head returns (texts, output_size), here {asked}"
-            )
         if self.centring is not None:
             vectors = self.centring(vectors)
         return normalize(vectors, dim=-1) if self.head.normalize else vectors
