@@ -128,7 +128,12 @@ def build_head(config: dict[str, Any], hidden_size: int) -> PoolingHead:
     """Build the head that ``config`` describes; only subclasses of :class:`PoolingHead` are called."""
     arguments = dict(config)
     target = arguments.pop("_target_")
-    head = locate(target)
+    try:
+        head = locate(target)
+    except ImportError as error:
+        raise InputError(
+            f"pooling._target_: {target!r} cannot be imported ({error}); name the folder of its module in PYTHONPATH"
+        ) from error
     if not (isinstance(head, type) and issubclass(head, PoolingHead)):
         raise InputError(f"pooling._target_: {target!r} is not a PoolingHead")
     return head(hidden_size, **arguments)

@@ -121,6 +121,11 @@ def test_only_heads_are_built_from_a_saved_description() -> None:
         build_head({"_target_": "os.system"}, D)
 
 
+def test_a_saved_head_whose_module_is_not_on_the_path_says_what_to_do() -> None:
+    with pytest.raises(InputError, match="'my_heads.Middle' cannot be imported .* PYTHONPATH"):
+        build_head({"_target_": "my_heads.Middle"}, D)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_sentence_transformers_pools_alike(name: str, hidden: torch.Tensor) -> None:
     from sentence_transformers.sentence_transformer.modules import Pooling
