@@ -14,7 +14,7 @@ from embedllm.model_source import resolve_model
 from embedllm.model_spec import load_model
 from embedllm.prompt import SLOT
 from embedllm.runs import RunFolder
-from embedllm.storage import build_head, find_saved, load_outline
+from embedllm.storage import Outline, build_head, find_saved, load_outline
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Source:
     """What ``Embedder.load`` takes."""
     trained: bool = True
     """False: as it was before its training."""
+    centred: bool = False
+    """Whether its vectors are centred even where those that were saved are not, as along a training."""
 
 
 class _MadeOf(NamedTuple):
@@ -48,8 +50,12 @@ def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False)
     Raises:
         InputError: one of them is not finished, or is of another model.
     """
-    found = [Source("before", run, trained=False)] if _is_trained(run) else []
-    found += [Source(f"step {step:,}", str(path)) for step, path in RunFolder(Path(run)).snapshots().items()]
+    folder = find_saved(run)
+    outline = None if folder is None else load_outline(folder)
+    centred = outline is not None and outline.centred
+    found = [Source("before", run, trained=False)] if outline is not None and _is_trained(outline) else []
+    steps = RunFolder(Path(run).expanduser()).snapshots()
+    found += [Source(f"step {step:,}", str(path), centred=centred) for step, path in steps.items()]
     found.append(Source("after" if found else _name(run), run))
     own = _made_of(run)
     for other in compared:
@@ -76,14 +82,15 @@ def opened(source: Source) -> Iterator[Embedder]:
     """Yield the embedder of a stage, on the accelerator if there is one.
 
     Before its training a model has no adapter, or its own weights where all of them were trained, and a head with the
-    weights that it starts from. If the vectors of the run are centred, so are these, by their own mean.
+    weights that it starts from. If the vectors of the run are centred, so are those before and along its training, by
+    their own means.
     """
     embedder = Embedder.load(source.path).to_accelerator()
+    centred = embedder.centring is not None
     if source.trained:
-        yield embedder
+        yield _centred(embedder, source.centred and not centred)
         return
     backbone: Any = embedder.backbone
-    centred = embedder.centring is not None
     embedder.head = build_head(embedder.head_config, embedder.head.hidden_size).to(embedder.device)
     if isinstance(backbone, PeftModel):
         with backbone.disable_adapter():
@@ -100,11 +107,7 @@ def _centred(embedder: Embedder, centred: bool) -> Embedder:
     return embedder
 
 
-def _is_trained(run: str) -> bool:
-    folder = find_saved(run)
-    if folder is None:
-        return False
-    outline = load_outline(folder)
+def _is_trained(outline: Outline) -> bool:
     return outline.adapter.kind != "none" or bool(outline.head.state_dict())
 
 

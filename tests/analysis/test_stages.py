@@ -42,15 +42,18 @@ def test_before_has_the_head_that_training_starts_from(make_run: Callable[..., P
         assert embedder.head.query.any()
 
 
-def test_a_run_that_is_centred_is_centred_before_too(make_run: Callable[..., Path]) -> None:
+def test_a_run_that_is_centred_is_centred_before_and_along_its_training_too(make_run: Callable[..., Path]) -> None:
     run = make_run()
     embedder = Embedder.load(run)
     embedder.centre()
     embedder.save(run / "model")
-    before, _, _ = sources(str(run))
-    with opened(before) as untrained:
-        assert untrained.centring is not None
-        assert not torch.equal(untrained.centring.mean, embedder.centring.mean)
+    before, along, after = sources(str(run))
+    assert Embedder.load(along.path).centring is None
+    with opened(before) as untrained, opened(along) as halfway, opened(after) as trained:
+        means = [stage.centring.mean for stage in (untrained, halfway, trained)]
+    assert torch.equal(means[2], embedder.centring.mean)
+    assert not torch.equal(means[0], means[1])
+    assert not torch.equal(means[1], means[2])
 
 
 def test_what_was_not_trained_has_one_stage(tiny_path: Path, make_run: Callable[..., Path]) -> None:
