@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from embedllm.analysis.stages import Source
 
+_HEADER = b"stage,measure,layer,"
+"""What the csv files of this command begin with."""
+
 _EPILOG = """\
 A trained run is shown before its training, after each of its trainer.snapshots, and after it. The numbers go into a
 csv file beside FIG. For one text: the attention of the pooled position for each layer and head, the distance that the
@@ -33,7 +36,9 @@ def add_command(commands: Commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     attention.add_argument("model", metavar="RUN", help=MODEL_HELP)
-    attention.add_argument("--compare", nargs="+", metavar="RUN", default=[], help="other runs of the same model")
+    attention.add_argument(
+        "--compare", nargs="+", action="extend", metavar="RUN", default=[], help="other runs of the same model"
+    )
     what = attention.add_mutually_exclusive_group(required=True)
     what.add_argument("--text", help="one text")
     what.add_argument("--corpus", metavar="FILE", help="csv, tsv, jsonl, parquet or txt (also .gz), or embedded:NAME")
@@ -100,9 +105,29 @@ def _check(options: argparse.Namespace) -> None:
     folder = output.resolve().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"--output: the folder of {str(output)!r} cannot be written to")
+    if output.is_dir():
+        raise InputError(f"--output: {str(output)!r} is a folder; give a new file")
+    _check_numbers(output)
     if options.text is not None and not options.text.strip():
         raise InputError("--text: it is blank; give a text of at least one token")
     if options.max_texts < 2:
         raise InputError(f"--max-texts: {options.max_texts} is not allowed; the lowest value is 2")
     if options.attribute < 0:
         raise InputError(f"--attribute: {options.attribute} is not allowed; the lowest value is 0")
+
+
+def _check_numbers(output: Path) -> None:
+    """Raise if the csv file beside the figure is there and is none of ours: it may be the corpus."""
+    table = output.with_suffix(".csv")
+    if not table.exists():
+        return
+    if table.is_dir() or not _begins_as_ours(table):
+        raise InputError(
+            f"--output: the numbers of {str(output)!r} go into {str(table)!r}, which holds something else; give "
+            "another name"
+        )
+
+
+def _begins_as_ours(table: Path) -> bool:
+    with table.open("rb") as file:
+        return file.read(len(_HEADER)) == _HEADER

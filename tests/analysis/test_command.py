@@ -171,9 +171,27 @@ def test_an_adapter_of_another_base_is_one_sentence(
     manifest = json.loads((run / "model" / MANIFEST).read_text())
     manifest["model"]["name"] = str(make_decoder("gpt2"))
     (run / "model" / MANIFEST).write_text(json.dumps(manifest))
+    capsys.readouterr()  # what making the decoder printed
     assert main(["attention", str(run), "--text", "x", "-o", str(tmp_path / "figure.png")]) == 2
     (sentence,) = capsys.readouterr().err.strip().splitlines()
     assert "does not fit the model" in sentence
+
+
+@pytest.mark.parametrize("what", ["--corpus", "--text"])
+def test_a_file_that_holds_something_else_is_not_written_over(
+    what: str, tiny_path: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = corpus.read_bytes()
+    words = ["attention", str(tiny_path), what, {"--corpus": str(corpus), "--text": "x"}[what], "--attribute", "0"]
+    assert main([*words, "-o", str(corpus.with_suffix(".png"))]) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert f"go into {str(corpus)!r}, which holds something else; give another name" in sentence
+    assert corpus.read_bytes() == before
+    for _ in range(2):  # its own file is
+        assert main([*words, "-o", str(tmp_path / "figure.png")]) == 0
+    (tmp_path / "folder.png").mkdir()
+    assert main([*words, "-o", str(tmp_path / "folder.png")]) == 2
+    assert "folder.png' is a folder; give a new file" in capsys.readouterr().err
 
 
 def test_a_corpus_of_one_text_is_refused(tiny_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
