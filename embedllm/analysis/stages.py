@@ -39,8 +39,9 @@ class _MadeOf(NamedTuple):
 def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False) -> list[Source]:
     """Return the stages of a run in order, and then the other runs; no weights are loaded.
 
-    A run that was trained has the stages ``before``, ``step 10`` and so on (``trainer.snapshots``), and ``after``.
-    Any other embedder has one.
+    A run that was trained has the stages ``before``, ``step 10`` and so on (``trainer.snapshots``), and ``after``; one
+    that went on from ``adapter.path`` has ``base``, the model without an adapter, in place of ``before``. Any other
+    embedder has one.
 
     Args:
         run: a finished run, a saved embedder or a bare decoder.
@@ -48,16 +49,20 @@ def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False)
         one_prompt: whether these must have the prompt of the run too.
 
     Raises:
-        InputError: one of them is not finished, or is of another model.
+        InputError: one of them is not finished, is of another model, or is named twice.
     """
     folder = find_saved(run)
     outline = None if folder is None else load_outline(folder)
     centred = outline is not None and outline.centred
-    found = [Source("before", run, trained=False)] if outline is not None and _is_trained(outline) else []
+    found = []
+    if outline is not None and _is_trained(outline):
+        found.append(Source("before" if outline.adapter.path is None else "base", run, trained=False))
     steps = RunFolder(Path(run).expanduser()).snapshots()
     found += [Source(f"step {step:,}", str(path), centred=centred) for step, path in steps.items()]
-    found.append(Source("after" if found else _name(run), run))
+    if found:
+        found.append(Source("after", run))
     own = _made_of(run)
+    _check_distinct([run, *compared])
     for other in compared:
         theirs = _made_of(other)
         if theirs[:2] != own[:2]:
@@ -69,12 +74,9 @@ def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False)
                 f"--compare: {other!r} has the prompt {theirs.template!r} and {run!r} {own.template!r}; a --text needs "
                 "one prompt, a --corpus does not"
             )
-        found.append(Source(_name(other), other))
-    labels = [source.label for source in found]
-    return [
-        source if labels.count(source.label) == 1 else Source(source.path, source.path, source.trained)
-        for source in found
-    ]
+    runs = list(compared) if found else [run, *compared]
+    labels = [*(source.label for source in found), *map(_name, runs)]
+    return [*found, *(Source(path if labels.count(_name(path)) > 1 else _name(path), path) for path in runs)]
 
 
 @contextmanager
@@ -105,6 +107,13 @@ def _centred(embedder: Embedder, centred: bool) -> Embedder:
     if centred:
         embedder.centre()
     return embedder
+
+
+def _check_distinct(paths: Sequence[str]) -> None:
+    places = [(find_saved(path) or Path(path)).resolve() for path in paths]
+    for i, path in enumerate(paths):
+        if places[i] in places[:i]:
+            raise InputError(f"--compare: {path!r} is named twice; name each run once")
 
 
 def _is_trained(outline: Outline) -> bool:

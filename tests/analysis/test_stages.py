@@ -1,5 +1,6 @@
 """A run before, along and after its training."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from embedllm.analysis.stages import opened, sources
-from embedllm.embedder import Embedder, ModelSpec
+from embedllm.embedder import MANIFEST, Embedder, ModelSpec
 from embedllm.errors import InputError
 from embedllm.pooling import AttentionPooling, LastTokenPooling
 
@@ -68,6 +69,27 @@ def test_other_runs_follow(make_run: Callable[..., Path], tiny_path: Path) -> No
     assert [source.label for source in sources(str(run), [str(other)])][-1] == "other"
     with pytest.raises(InputError, match=r"--compare: .*other' has the prompt 'Text: \{text\}' and .*run' 'This"):
         sources(str(run), [str(other)], one_prompt=True)
+
+
+def test_a_run_is_never_called_what_another_is(make_run: Callable[..., Path]) -> None:
+    run, others = make_run(), [make_run("before"), make_run("a/same"), make_run("b/same")]
+    found = sources(str(run), list(map(str, others)))
+    assert [source.label for source in found] == ["before", "step 3", "after", *map(str, others)]
+
+
+def test_a_run_that_is_named_twice_is_refused(make_run: Callable[..., Path]) -> None:
+    run, other = str(make_run()), str(make_run("other"))
+    for twice in ([other, f"{other}/model"], [run]):
+        with pytest.raises(InputError, match="--compare: .* is named twice; name each run once"):
+            sources(run, twice)
+
+
+def test_what_went_on_from_an_adapter_is_not_held_against_its_start(make_run: Callable[..., Path]) -> None:
+    run = make_run()
+    manifest = json.loads((run / "model" / MANIFEST).read_text())
+    manifest["adapter"]["path"] = "an/adapter"
+    (run / "model" / MANIFEST).write_text(json.dumps(manifest))
+    assert [source.label for source in sources(str(run))] == ["base", "step 3", "after"]
 
 
 def test_a_run_of_another_model_is_refused(
