@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from embedllm.analysis.attribution import gradient_x_input, left_out, mean_direction
-from embedllm.analysis.pooled_rows import check_layer, implementation, pooled_rows
+from embedllm.analysis.pooled_rows import check_layer, head_name, implementation, pooled_rows
 from embedllm.analysis.single_text import by_kind
 from embedllm.analysis.stages import Source, opened
 from embedllm.analysis.tokens import KINDS, describe
@@ -51,6 +51,11 @@ class CorpusStage:
     """Texts that are longer than the model reads."""
     head: str
     fast: str
+
+    @property
+    def pooled_position(self) -> str:
+        """What the vectors are made of, in words."""
+        return self.head
 
     def layer(self, number: int) -> Floats:
         """Return the shares in a layer, (T, K)."""
@@ -154,6 +159,6 @@ def _stage(label: str, embedder: Embedder, texts: Sequence[str], attributed: int
         found_parts[:, 0],
         found_parts[:, 1],
         sum(one.uncut > len(one) for one in tokens),
-        type(embedder.head).__name__,
+        head_name(embedder),
         implementation(embedder),
     )

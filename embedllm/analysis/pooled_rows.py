@@ -93,6 +93,12 @@ def implementation(embedder: Embedder) -> str:
     return str(backbone.config.get_text_config(decoder=True)._attn_implementation)
 
 
+def head_name(embedder: Embedder) -> str:
+    """Return the class of the pooling head, and which tokens it sees if not all."""
+    head = embedder.head
+    return type(head).__name__ + ("" if head.pool_over == "all" else f" over the {head.pool_over}")
+
+
 def check_layer(embedder: Embedder, layer: int | None) -> None:
     """Raise if the model has no attention in the layer of this number; None is any."""
     if layer is None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedllm.analysis.attribution import gradient_x_input, left_out, mean_direction
-from embedllm.analysis.pooled_rows import Rows, check_layer, implementation, pooled_rows
+from embedllm.analysis.pooled_rows import Rows, check_layer, head_name, implementation, pooled_rows
 from embedllm.analysis.stages import Source, opened
 from embedllm.analysis.tokens import KINDS, Tokens, describe
 from embedllm.embedder import Embedder
@@ -31,7 +31,7 @@ class TextStage:
     gradient: Floats
     """(n,) parts in the distance from the mean of other texts."""
     head: str
-    """Class of the pooling head."""
+    """Name of the pooling head."""
     fast: str
     """Name of the attention that vectors are computed with elsewhere."""
 
@@ -110,7 +110,7 @@ def _stage(label: str, embedder: Embedder, text: str) -> TextStage:
         rows,
         left_out(embedder, tokens.ids, progress=True),
         gradient_x_input(embedder, tokens.ids, mean_direction(embedder)),
-        type(embedder.head).__name__,
+        head_name(embedder),
         implementation(embedder),
     )
 

@@ -27,11 +27,23 @@ GRADIENT = (
 )
 
 
+def pooled_positions(stages: Sequence[TextStage] | Sequence[CorpusStage]) -> str:
+    """Return what the vectors are made of, in words; where the heads differ, with the stages that have each."""
+    found: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
+    for stage in stages:
+        found.setdefault(stage.head, stage.pooled_position)
+        labels.setdefault(stage.head, []).append(stage.label)
+    if len(found) == 1:
+        return stages[0].pooled_position
+    return "; ".join(f"{position} ({', '.join(labels[head])})" for head, position in found.items())
+
+
 def text_summary(stages: Sequence[TextStage], layer: int) -> str:
     """Return the tables of a text, in percent by kind of token, and the sentences."""
     first = stages[0]
     kinds = first.tokens.kinds
-    lines = [f"{len(first.tokens)} tokens; pooled position: {first.pooled_position}"]
+    lines = [f"{len(first.tokens)} tokens; pooled position: {pooled_positions(stages)}"]
     if first.tokens.uncut > len(first.tokens):
         lines.append(f"the text is cut: with its prompt it has {first.tokens.uncut} tokens")
     lines.append(_implementation(first.fast))
@@ -54,7 +66,10 @@ def text_summary(stages: Sequence[TextStage], layer: int) -> str:
 def corpus_summary(stages: Sequence[CorpusStage], layer: int) -> str:
     """Return the tables of a corpus, in percent with 95 % intervals over texts, and the sentences."""
     first = stages[0]
-    lines = [f"{len(first.attention)} texts; the pooled position is that of {first.head}", _implementation(first.fast)]
+    lines = [
+        f"{len(first.attention)} texts; the pooled position is that of {pooled_positions(stages)}",
+        _implementation(first.fast),
+    ]
     if first.cut:
         lines.insert(1, f"{first.cut} texts are longer than the model reads, and are cut")
     there = [kind for i, kind in enumerate(KINDS) if any(stage.attention[..., i].any() for stage in stages)]

@@ -70,7 +70,7 @@ def _attention(options: argparse.Namespace) -> int:
 
 def _text(options: argparse.Namespace, found: "Sequence[Source]") -> None:
     from embedllm.analysis.single_text import analyse_text, text_csv
-    from embedllm.analysis.summary import text_summary
+    from embedllm.analysis.summary import pooled_positions, text_summary
     from embedllm.report.attention_text import draw_text
     from embedllm.runs import replace_text
 
@@ -78,13 +78,13 @@ def _text(options: argparse.Namespace, found: "Sequence[Source]") -> None:
     layer = options.layer or stages[0].rows.layers[-1]
     print(text_summary(stages, layer))
     replace_text(options.output.with_suffix(".csv"), text_csv(stages))
-    title = f"What the pooled position reads: {stages[0].pooled_position}"
+    title = f"What the pooled position reads: {pooled_positions(stages)}"
     draw_text(stages, options.output, layer=layer, heads=options.layer is not None, title=title)
 
 
 def _corpus(options: argparse.Namespace, found: "Sequence[Source]") -> None:
     from embedllm.analysis.corpus import analyse_corpus, corpus_csv, read_corpus
-    from embedllm.analysis.summary import corpus_summary
+    from embedllm.analysis.summary import corpus_summary, pooled_positions
     from embedllm.report.attention_corpus import draw_corpus
     from embedllm.runs import replace_text
 
@@ -93,7 +93,9 @@ def _corpus(options: argparse.Namespace, found: "Sequence[Source]") -> None:
     layer = options.layer or stages[0].layers[-1]
     print(corpus_summary(stages, layer))
     replace_text(options.output.with_suffix(".csv"), corpus_csv(stages))
-    title = f"What the pooled position reads: {stages[0].head}, {len(texts)} texts of {Path(options.corpus).name}"
+    title = (
+        f"What the pooled position reads: {pooled_positions(stages)}, {len(texts)} texts of {Path(options.corpus).name}"
+    )
     draw_corpus(stages, options.output, layer=layer, title=title)
 
 

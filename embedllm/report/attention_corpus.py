@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from embedllm.analysis.corpus import CorpusStage, estimate
 from embedllm.analysis.tokens import KINDS
-from embedllm.report.attention_style import save, stage_colours
+from embedllm.report.attention_style import plain, save, set_title, stage_colours
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,8 +46,9 @@ def draw_corpus(stages: Sequence[CorpusStage], path: Path, *, layer: int, title:
         _draw_bars(axis, shares, kinds, colours, name)
     if len(stages) > 1:
         handles = axes[0, 0].get_lines()
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(stages)), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=11)
+        places = {"loc": "outside lower center", "ncols": min(6, len(stages))}
+        plain(figure.legend(handles=handles, frameon=False, fontsize=9, **places))
+    set_title(figure, title)
     save(figure, path)
 
 

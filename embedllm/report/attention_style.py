@@ -1,5 +1,6 @@
 """What the figures of the analysis share: colours of kinds and stages, and how they are written."""
 
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,18 @@ def stage_colours(count: int) -> list[str]:
 def outside(entries: int) -> dict[str, Any]:
     """Return where a legend of so many entries stands: in one line above the axis, on the right."""
     return {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": min(entries, 6), "frameon": False, "borderpad": 0}
+
+
+def plain(legend: Any) -> None:
+    """Let dollar signs in the names of a legend be dollar signs."""
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def set_title(figure: Any, title: str) -> None:
+    """Write a title that is not wider than the figure; dollar signs in it are dollar signs."""
+    lines = textwrap.fill(title, int(12 * figure.get_figwidth()))
+    figure.suptitle(lines, fontsize=11, parse_math=False)
 
 
 def save(figure: Any, path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from embedllm.analysis.single_text import TextStage
 from embedllm.analysis.words import CONTENT, PUNCTUATION, STOP
-from embedllm.report.attention_style import KIND_COLOURS, outside, save, stage_colours
+from embedllm.report.attention_style import KIND_COLOURS, outside, plain, save, set_title, stage_colours
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def draw_text(stages: Sequence[TextStage], path: Path, *, layer: int, heads: boo
         _shade_text(axis, stages[0])
     _label_tokens(axes[-1], stages[0])
     _legends(figure, axes[len(stages)], stages, colours)
-    figure.suptitle(title, fontsize=11)
+    set_title(figure, title)
     save(figure, path)
 
 
@@ -79,7 +79,7 @@ def _draw_map(axis: Any, found: Floats, rows: Sequence[int], name: str, title: s
     axis.set_ylabel(name, fontsize=9)
     axis.tick_params(length=0, labelsize=8)
     axis.tick_params(axis="x", labelbottom=False)
-    axis.set_title(title, fontsize=10, loc="left", pad=3)
+    axis.set_title(title, fontsize=10, loc="left", pad=3, parse_math=False)
     return image
 
 
@@ -143,7 +143,7 @@ def _legends(figure: Any, axis: Any, stages: Sequence[TextStage], colours: Seque
 
     if len(stages) > 1:
         handles = [Patch(color=colour, label=stage.label) for stage, colour in zip(stages, colours, strict=True)]
-        axis.legend(handles=handles, fontsize=8, **outside(len(stages)))
+        plain(axis.legend(handles=handles, fontsize=8, **outside(len(stages))))
     kinds = list(dict.fromkeys(stage_kind for stage_kind in stages[0].tokens.kinds))
     marks = [
         Line2D([], [], linestyle="none", marker="s", markersize=6, color=KIND_COLOURS[kind], label=kind)

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ from embedllm.analysis.pooled_rows import pooled_rows
 from embedllm.analysis.summary import ATTENTION, GRADIENT, LEFT_OUT
 from embedllm.cli import main
 from embedllm.embedder import MANIFEST, Embedder
+from embedllm.pooling import LastTokenPooling, MeanPooling
 
 TEXT = "a man isn't driving $5 of a car \u4e2d"
 
@@ -101,6 +103,31 @@ def test_a_corpus(
         float(row["share"]) for row in found if (row["stage"], row["layer"], row["kind"]) == ("after", "2", "content")
     ]
     assert content == pytest.approx(content_by_hand(Embedder.load(run), read_corpus(str(corpus), "text", 8)), rel=1e-4)
+
+
+def test_heads_that_differ_are_told_apart(
+    make_run: Callable[..., Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = make_run(), make_run("other", head=partial(MeanPooling, pool_over="text"))
+    command = ["attention", str(run), "--compare", str(other), "-o", str(tmp_path / "figure.svg")]
+    assert main([*command, "--corpus", str(corpus), "--attribute", "0"]) == 0
+    heads = "LastTokenPooling (before, step 3, after); MeanPooling over the text (other)"
+    assert f"the pooled position is that of {heads}" in capsys.readouterr().out
+    assert main([*command, "--text", "a car"]) == 0
+    printed = capsys.readouterr().out
+    assert "(before, step 3, after); the average over " in printed
+    assert "as MeanPooling over the text weighs their states (other)" in printed
+
+
+@pytest.mark.parametrize("text", ["it costs $$", "a $x^$ b", "$"])
+def test_dollar_signs_are_no_formula(text: str, tiny_path: Path, tmp_path: Path) -> None:
+    embedder = Embedder.from_pretrained(str(tiny_path), head=LastTokenPooling)
+    embedder.save(tmp_path / "last")
+    run = (tmp_path / "last").rename(tmp_path / "last$\\no$")
+    figure = tmp_path / "figure.png"
+    words = ["attention", str(run), "--compare", str(tiny_path), "--text", text, "-o", str(figure)]
+    assert main(words) == 0
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def content_by_hand(embedder: Embedder, texts: list[str]) -> float:
