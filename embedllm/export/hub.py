@@ -1,5 +1,6 @@
 """Send an exported folder to the Hugging Face Hub. Nothing else in this package writes to a network."""
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, get_token
@@ -62,7 +63,7 @@ def push(folder: Path, name: str, *, public: bool) -> str:
     Raises:
         PushError: the Hub refused, or the network failed.
     """
-    api = HfApi()
+    api, folder = HfApi(), folder.expanduser()
     try:
         address = api.create_repo(name, private=not public, exist_ok=True)
         card = folder / CARD
@@ -73,6 +74,6 @@ def push(folder: Path, name: str, *, public: bool) -> str:
         visibility = "" if public else " --private"
         raise PushError(
             f"--push: {str(folder)!r} is written and verified, but was not sent to {name!r} ({reason(error)}); "
-            f"send it with: hf upload {name} {folder}{visibility}"
+            f"send it with: hf upload {name} {shlex.quote(str(folder))}{visibility}"
         ) from error
     return f"{address} ({'private' if private else 'public'})"

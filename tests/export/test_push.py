@@ -41,6 +41,14 @@ def test_the_whole_folder_arrives_in_a_private_model(
     assert f'SentenceTransformer("{NAME}")' in model.files["README.md"].decode()
 
 
+def test_a_folder_in_the_home_is_sent_too(
+    hub: Hub, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert export(saved, Path("~/out"), "--push", NAME) == 0
+    assert hub.models[NAME].files["README.md"] == (tmp_path / "out" / "README.md").read_bytes()
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_everybody_may_read_it_when_asked_to(hub: Hub, saved: Path, tmp_path: Path, there: bool) -> None:
     if there:
@@ -59,11 +67,11 @@ def test_a_refused_folder_stays_and_is_one_sentence(
     hub: Hub, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.refuses_commits = True
-    folder = tmp_path / "out"
+    folder = tmp_path / "my models"
     assert export(saved, folder, "--push", NAME) == 1
     (sentence,) = capsys.readouterr().err.splitlines()[-1:]
     assert sentence.startswith(f"--push: {str(folder)!r} is written and verified, but was not sent to {NAME!r} (")
-    assert sentence.endswith(f"; send it with: hf upload {NAME} {folder} --private")
+    assert sentence.endswith(f"; send it with: hf upload {NAME} '{folder}' --private")
     assert (folder / "model.safetensors").is_file()
 
 
