@@ -30,6 +30,8 @@ class Hub:
     objects: dict[str, bytes] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     refuses_commits: bool = False
+    status: int = 200
+    """What it answers where only its head is asked for."""
 
 
 @contextmanager
@@ -42,6 +44,12 @@ def serving() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             self._answer("GET", b"")
+
+        def do_HEAD(self) -> None:
+            self.send_response(hub.status)
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
+            self.end_headers()
 
         def do_POST(self) -> None:
             self._answer("POST", self.rfile.read(int(self.headers.get("Content-Length", 0))))

@@ -136,7 +136,11 @@ def test_the_hub_is_asked_when_it_may_be(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(services, "get_token", lambda: "hf_x")
         assert services.hub() == Verdict("hub", OK, f"{hub.url} answers, with a token")
         monkeypatch.setattr(services, "get_token", lambda: None)
+        hub.status = 404  # as a mirror may
         assert "without a token, so no gated model" in services.hub().found
+        hub.status = 503
+        sentence = f"{hub.url} answers with HTTP 503; local models and data do without"
+        assert services.hub() == Verdict("hub", WARN, sentence)
     verdict = services.hub()
     assert verdict.state == WARN
     assert verdict.found.startswith(f"{hub.url} does not answer (")
@@ -160,13 +164,15 @@ def test_a_hub_that_never_answers_is_left_in_time(monkeypatch: pytest.MonkeyPatc
         ({"WANDB_API_KEY": "x"}, "", "an account is set up"),
         ({}, "machine api.wandb.ai login user password x", "an account is set up"),
         ({"WANDB_BASE_URL": "https://w.org"}, "machine api.wandb.ai login user password x", "no account is set up"),
+        ({"WANDB_IDENTITY_TOKEN_FILE": "x"}, "", "an account is set up"),
         ({"WANDB_MODE": "offline", "WANDB_API_KEY": "x"}, "", "WANDB_MODE=offline, so nothing is sent"),
+        ({"WANDB_MODE": "dryrun", "WANDB_API_KEY": "x"}, "", "WANDB_MODE=dryrun, so nothing is sent"),
     ],
 )
 def test_where_runs_of_wandb_would_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], netrc: str, sentence: str
 ) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "netrc").write_text(netrc)
     for name, value in {"NETRC": str(tmp_path / "netrc"), **environment}.items():
