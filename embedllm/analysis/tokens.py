@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedllm.analysis.words import CONTENT, PUNCTUATION, STOP, kinds_of_characters
+from embedllm.analysis.words import CONTENT, PUNCTUATION, STOP, is_mark, kinds_of_characters
 from embedllm.embedder import Embedder
 
 BOS, FIRST, PROMPT, EOS = "bos", "first", "prompt", "eos"
@@ -39,19 +39,14 @@ class Tokens:
 
 def describe(embedder: Embedder, texts: Sequence[str]) -> list[Tokens]:
     """Return the tokens of each text, as ``embedder`` reads them."""
-    rows = embedder.tokenize(texts)
-    tokenizer = embedder.prompt.tokenizer
-    whole = tokenizer(
-        list(texts), truncation=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
-    )
-    return [
-        _described(embedder, text, row, offsets)
-        for text, row, offsets in zip(texts, rows, whole.offset_mapping, strict=True)
-    ]
+    return [_described(embedder, text, row) for text, row in zip(texts, embedder.tokenize(texts), strict=True)]
 
 
-def _described(embedder: Embedder, text: str, row: Sequence[int], offsets: Sequence[tuple[int, int]]) -> Tokens:
+def _described(embedder: Embedder, text: str, row: Sequence[int]) -> Tokens:
     prompt, tokenizer = embedder.prompt, embedder.prompt.tokenizer
+    # one text at a time: the places of all tokens of a text that is cut take far more memory than what is left of it
+    whole = tokenizer(text, truncation=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+    offsets = whole.offset_mapping
     before, end = prompt.prefix_tokens, len(row) - prompt.suffix_tokens
     characters = kinds_of_characters(text)
     pieces, kinds = [], []
@@ -70,6 +65,7 @@ def _described(embedder: Embedder, text: str, row: Sequence[int], offsets: Seque
 
 def _kind(characters: Sequence[str], text: str) -> str:
     """Return the kind of most of a token's letters and digits."""
-    found = Counter(kind for kind, character in zip(characters, text, strict=True) if character.isalnum())
+    pairs = zip(characters, text, strict=True)
+    found = Counter(kind for kind, character in pairs if character.isalnum() or is_mark(character))
     del found[PUNCTUATION]
     return max((CONTENT, STOP), key=lambda kind: found[kind]) if found else PUNCTUATION

@@ -6,6 +6,7 @@ language every word counts as content.
 """
 
 import re
+import unicodedata
 
 CONTENT, STOP, PUNCTUATION = "content", "stop", "punctuation"
 
@@ -41,7 +42,21 @@ def is_stop_word(word: str) -> bool:
 def kinds_of_characters(text: str) -> list[str]:
     """Return for each character whether it stands in a content word, in a stop word, or in neither."""
     kinds = [PUNCTUATION] * len(text)
-    for word in _WORD.finditer(text):
-        kind = STOP if is_stop_word(word.group()) else CONTENT
-        kinds[word.start() : word.end()] = [kind] * len(word.group())
+    for word in _WORD.finditer(_without_marks(text)):
+        place = slice(word.start(), word.end())
+        kinds[place] = [STOP if is_stop_word(text[place]) else CONTENT] * len(word.group())
     return kinds
+
+
+def is_mark(character: str) -> bool:
+    """Return whether a character is an accent or a vowel sign, which in many scripts stands apart from its letter."""
+    return unicodedata.category(character).startswith("M")
+
+
+def _without_marks(text: str) -> str:
+    """Return the text with a letter in place of each mark that follows one, so that words hold together."""
+    plain: list[str] = []
+    for character in text:
+        follows = bool(plain) and plain[-1].isalnum() and is_mark(character)
+        plain.append("x" if follows else character)
+    return "".join(plain)

@@ -68,5 +68,18 @@ def test_content_words(word: str) -> None:
     assert set(kinds_of_characters(word)) == {"content"}
 
 
+@pytest.mark.parametrize(
+    "word", ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u0e17\u0e35\u0e48\u0e19\u0e31\u0e49\u0e19", "re\u0301sume\u0301"]
+)
+def test_vowel_signs_and_accents_are_parts_of_words(word: str, decoder: Callable[..., Embedder]) -> None:
+    assert set(kinds_of_characters(word)) == {"content"}
+    (tokens,) = describe(decoder("qwen3", template=PROMPT), [word])
+    assert "punctuation" not in tokens.kinds
+
+
+def test_a_mark_without_a_letter_is_no_word() -> None:
+    assert set(kinds_of_characters("\u2764\ufe0f")) == {"punctuation"}
+
+
 def test_characters_outside_words() -> None:
     assert kinds_of_characters("a $5.") == ["stop", "punctuation", "punctuation", "content", "punctuation"]
