@@ -25,6 +25,8 @@ from embedllm.targets import locate
 MANIFEST = "embedllm.json"
 HEAD_WEIGHTS = "head.safetensors"
 CENTRING = "centring.safetensors"
+ST_MODULES = "modules.json"
+"""What tells a folder of sentence-transformers from that of a bare decoder."""
 
 
 class Outline(NamedTuple):
@@ -104,7 +106,8 @@ def find_saved(path: str | Path) -> Path | None:
     """Return the folder with the manifest: ``path``, or its ``model`` if ``path`` is a run; None if there is none.
 
     Raises:
-        InputError: ``path`` is a run that has no model yet, or a scan, which never has one.
+        InputError: ``path`` is a run that has no model yet, a scan, which never has one, or a folder of
+            sentence-transformers (such as an export), whose pooling and prompt this package does not read.
     """
     run = RunFolder(Path(path).expanduser())
     found = next((folder for folder in (run.path, run.model) if (folder / MANIFEST).is_file()), None)
@@ -113,6 +116,11 @@ def find_saved(path: str | Path) -> Path | None:
     if found is None and run.config.is_file() and not (run.path / "config.json").is_file():
         raise InputError(
             f"RUN: {str(path)!r} is not finished, so it has no model yet; start it again with the same command"
+        )
+    if found is None and (run.path / ST_MODULES).is_file():
+        raise InputError(
+            f"RUN: {str(path)!r} is a folder of sentence-transformers, whose pooling and prompt are not read here; give "
+            f"the run that it was exported from, or st:{path} where a baseline may stand"
         )
     return found
 

@@ -179,6 +179,16 @@ def test_a_run_without_a_model_is_called_so(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_is_not_taken_for_a_bare_decoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exported = str(tmp_path / "exported")
+    assert main(["export", "embedded:tiny", exported]) == 0
+    (tmp_path / "in.txt").write_text("a")
+    capsys.readouterr()
+    assert main(["encode", exported, str(tmp_path / "in.txt"), "-o", str(tmp_path / "o.npy")]) == 2
+    assert f"RUN: {exported!r} is a folder of sentence-transformers" in capsys.readouterr().err
+    assert not (tmp_path / "o.npy").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
