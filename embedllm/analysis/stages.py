@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
-from embedllm.model_source import resolve_model
+from embedllm.model_source import load_config, resolve_model
 from embedllm.model_spec import load_model
 from embedllm.prompt import SLOT
 from embedllm.runs import RunFolder
@@ -77,6 +77,14 @@ def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False)
     runs = list(compared) if found else [run, *compared]
     labels = [*(source.label for source in found), *map(_name, runs)]
     return [*found, *(Source(path if labels.count(_name(path)) > 1 else _name(path), path) for path in runs)]
+
+
+def check_depth(run: str, layer: int | None) -> None:
+    """Raise if a model has no layer of this number; None is any. No weights are loaded."""
+    made = _made_of(run)
+    depth = made.layers or load_config(str(made.model)).get_text_config(decoder=True).num_hidden_layers
+    if layer is not None and not 1 <= layer <= depth:
+        raise InputError(f"--layer: {layer} is no layer of {run!r}; they are 1 to {depth}")
 
 
 @contextmanager

@@ -57,9 +57,10 @@ def add_command(commands: Commands) -> None:
 def _attention(options: argparse.Namespace) -> int:
     _check(options)
 
-    from embedllm.analysis.stages import sources
+    from embedllm.analysis.stages import check_depth, sources
 
     found = sources(options.model, options.compare, one_prompt=options.text is not None)
+    check_depth(options.model, options.layer)
     if options.text is None:
         _corpus(options, found)
     else:

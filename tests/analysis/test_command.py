@@ -162,7 +162,8 @@ def test_the_interval_is_that_of_a_mean() -> None:
     ("arguments", "message"),
     [
         (["--text", " "], "--text: it is blank"),
-        (["--text", "x", "--layer", "3"], "--layer: 3 is no layer with attention; they are 1 to 2"),
+        (["--text", "x", "--layer", "3"], "'; they are 1 to 2"),
+        (["--text", "x", "--layer", "0"], "--layer: 0 is no layer of '"),
         (["--text", "x", "-o", "figure.gif"], "does not end in .png, .svg or .pdf"),
         (["--text", "x", "-o", "nowhere/figure.png"], "the folder of 'nowhere/figure.png' cannot be written to"),
         (["--corpus", "none.txt"], "--corpus: no file at 'none.txt'"),
@@ -179,9 +180,11 @@ def test_bad_input_is_one_sentence(
     corpus: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output = [] if "-o" in arguments else ["-o", str(tmp_path / "figure.png")]
     words = [word.replace("{corpus}", str(corpus)) for word in arguments]
+    monkeypatch.setattr(Embedder, "load", lambda _: pytest.fail("weights were loaded"))
     assert main(["attention", str(tiny_path), *words, *output]) == 2
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in printed
