@@ -255,15 +255,7 @@ def test_the_table_sorts_and_filters_in_a_browser(study: Path, tmp_path: Path) -
       tell(sheet.querySelector("select"), "mean", "change"); out.push(shown().length);
       document.title = JSON.stringify(out);
     </script>"""
-    checked = tmp_path / "checked.html"
-    checked.write_text(page.read_text().replace("</body>", check + "</body>"))
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", profile, "--dump-dom", checked.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    (title,) = re.findall(r"<title>(\[.*?\])</title>", done.stdout)
-    assert json.loads(title) == [
+    assert in_browser(page, check, tmp_path) == [
         ["lastcluster", "lastnone", "meancluster", "meannone"],
         "meancluster",
         "lastcluster",
@@ -271,3 +263,36 @@ def test_the_table_sorts_and_filters_in_a_browser(study: Path, tmp_path: Path) -
         ["lastcluster"],
         2,
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
+def test_settings_that_are_numbers_sort_as_numbers(tmp_path: Path) -> None:
+    for temperature in (0.05, 0.1, 0.02, 1.0, 1e-05):
+        make_run(tmp_path / "s", loss__temperature=temperature)
+    make_run(tmp_path / "s", trainer__max_steps=0)
+    check = """<script>
+      const sheet = document.querySelector(".sheet"), out = [];
+      const head = [...sheet.querySelectorAll("th button")].find((one) => one.textContent === "loss.temperature");
+      const shown = () => [...sheet.querySelectorAll("tbody tr")].map((row) => row.cells[place].textContent);
+      const place = head.parentNode.cellIndex;
+      head.click(); out.push(shown());
+      head.click(); out.push(shown());
+      document.title = JSON.stringify(out);
+    </script>"""
+    numbers = ["1e-05", "0.02", "0.05", "0.1", "1"]
+    found = in_browser(written(tmp_path / "s") / "report.html", check, tmp_path)
+    assert found == [[*numbers, "-"], [*reversed(numbers), "-"]]
+
+
+def in_browser(page: Path, check: str, folder: Path) -> object:
+    """Return what a script at the end of a page makes the page's title, which is JSON."""
+    checked = folder / "checked.html"
+    checked.write_text(page.read_text().replace("</body>", check + "</body>"))
+    profile = f"--user-data-dir={folder / 'profile'}"
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", profile, "--dump-dom", checked.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    (title,) = re.findall(r"<title>(\[.*?\])</title>", done.stdout)
+    return json.loads(title)

@@ -33,12 +33,10 @@ for (const sheet of document.querySelectorAll(".sheet")) {
     const order = new Intl.Collator(undefined, { numeric: true });
     const compare = (a, b) => {
       const [x, y] = [key(a, place), key(b, place)];
-      const [p, q] = [parseFloat(x), parseFloat(y)];
-      if (head.dataset.kind === "number") {
-        if (Number.isNaN(p) || Number.isNaN(q)) return Number.isNaN(p) - Number.isNaN(q);
-        return descending ? q - p : p - q;
-      }
-      return descending ? order.compare(y, x) : order.compare(x, y);
+      const [p, q] = [x, y].map((text) => (text === "" ? Number.NaN : Number(text)));
+      if (Number.isNaN(p) !== Number.isNaN(q)) return Number.isNaN(p) - Number.isNaN(q);
+      const difference = Number.isNaN(p) ? order.compare(x, y) : p - q;
+      return descending ? -difference : difference;
     };
     rows = rows.sort(compare);
     body.append(...rows);
