@@ -10,13 +10,13 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from embedllm.errors import InputError
 from embedllm.run_lock import holder
-from embedllm.runs import RunFolder, replace_text
+from embedllm.runs import RunFolder, decisive, replace_text
 
 Settings = Mapping[str, Any]
 
@@ -37,6 +37,10 @@ class PlannedRun:
     """Runs of one kind take about as long as each other: model and steps."""
     error: str | None = None
     """What is wrong with its settings."""
+    config: Settings = field(default_factory=dict)
+    """All its settings, which place it in the table of a report before it has a folder; none of a scan."""
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """The option that was chosen in each group."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ class StudyFolder:
         for path in sorted(self.path.glob("plan-*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
             try:
                 found = [_planned(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
-            except (OSError, ValueError, TypeError, KeyError):
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
                 damaged.append(f"{path}: not a plan that can be read; the same sweep started again writes it anew")
                 continue
             for run in found:
                 key = run.name or " ".join(run.settings)
                 tasks = [*(runs[key].tasks if key in runs else []), *run.tasks]
-                runs[key] = PlannedRun(run.name, run.settings, list(dict.fromkeys(tasks)), run.kind, run.error)
+                runs[key] = replace(run, tasks=list(dict.fromkeys(tasks)))
         return list(runs.values()), damaged
 
     def states(self) -> tuple[list[RunState], list[str]]:
@@ -117,12 +121,14 @@ def _planned(run: Settings) -> PlannedRun:
     """Return a run of a plan.
 
     Raises:
-        ValueError, TypeError: it is none.
+        ValueError, TypeError, KeyError, AttributeError: it is none.
     """
     made = PlannedRun(**run)
     texts = [made.name or "", made.kind, made.error or "", *made.settings, *made.tasks]
-    if not all(isinstance(text, str) for text in texts):
+    if not all(isinstance(text, str) for text in (*texts, *made.choices, *made.choices.values())):
         raise ValueError("it is not made of texts")
+    if made.config or not isinstance(made.config, Mapping):
+        decisive(made.config)
     return made
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,10 @@ class SweepJob:
         """Return what the plan says of it."""
         if self.settled is None or self.outcome is None or self.outcome.folder is None:
             return PlannedRun(None, self.words, error=self.outcome.error if self.outcome else None)
-        tasks = [spec.name for spec in task_specs(self.settled.config)]
-        return PlannedRun(self.outcome.folder.path.name, self.words, tasks, kind_of(self.settled.plain))
+        settled, name = self.settled, self.outcome.folder.path.name
+        tasks = [spec.name for spec in task_specs(settled.config)]
+        found = PlannedRun(name, self.words, tasks, kind_of(settled.plain))
+        return found if settled.scans else replace(found, config=settled.plain, choices=settled.choices)
 
     def read(self) -> Outcome:
         """Return what another process made of it."""

@@ -14,6 +14,8 @@ from omegaconf import OmegaConf, open_dict
 
 from embedllm import sweep
 from embedllm.config import Config, config_dir
+from embedllm.report.groups import tabulate
+from embedllm.report.reading import read_study
 from embedllm.sweep import settle
 from embedllm.targets import check_targets
 
@@ -91,6 +93,9 @@ def test_a_sweep_writes_what_it_is_to_make_before_it_starts(
         [f"pooling={pooling}", f"seed={seed}"] for pooling in ("mean", "last") for seed in (0, 1)
     ]
     assert all(made["tasks"] == ["animals"] for made in plan["runs"])
+    (study,) = (tmp_path / "runs").iterdir()
+    table = tabulate(read_study(study))
+    assert [(group.settings, group.size) for group in table.groups] == [(("mean",), 2), (("last",), 2)]
 
 
 def test_only_what_is_missing_or_failed_is_launched(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

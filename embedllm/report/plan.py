@@ -24,4 +24,4 @@ class Planned:
 def planned(folder: Path) -> list[Planned]:
     """Return the jobs that the study in ``folder`` was to hold; none where no plan is known."""
     runs, _ = StudyFolder(folder).plans()
-    return [Planned(run.name or " ".join(run.settings), error=run.error or "") for run in runs]
+    return [Planned(run.name or " ".join(run.settings), run.config, run.choices, run.error or "") for run in runs]

@@ -239,3 +239,14 @@ def test_what_a_plan_of_the_study_names_is_missing_until_it_is_made(study: Path)
         "data.path=a/b.csv": ("failed", "no such file"),
         "data.path=/c/b.csv": ("failed", "no such file"),
     }
+
+
+def test_a_planned_run_that_nobody_began_is_counted_in_the_row_of_its_settings(study: Path) -> None:
+    choices = {"pooling": "last", "prompt": "none"}
+    left = PlannedRun("last-none-00000001", ["seed=2"], config=made_config("last", seed=2), choices=choices)
+    StudyFolder(study).write_plan(["seed=0,1,2"], [left])
+    table = tabulate(read_study(study))
+    (row,) = [group for group in table.groups if group.settings == ("last", "none")]
+    assert (len(row.runs), row.size) == (2, 3)
+    assert str(row.cell(["animals"])).endswith("(2 of 3)")
+    assert table.unplaced == ()
