@@ -40,6 +40,7 @@ def _lacking(study: Study) -> Iterator[str]:
         names = [run.name for run in study.absent if run.state == state]
         if names:
             yield f"{plural(len(names), 'run')} {said[len(names) > 1]}: {_list(names)}"
+    yield from (f"runs that were planned may be lacking: {sentence}" for sentence in study.damaged)
     incomplete = [run for run in study.runs if any(run.score(task) is None for task in {*run.asked, *run.tasks})]
     if incomplete:
         yield (

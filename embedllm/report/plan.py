@@ -21,7 +21,8 @@ class Planned:
     """What is wrong with its settings, if it can never be made."""
 
 
-def planned(folder: Path) -> list[Planned]:
-    """Return the jobs that the study in ``folder`` was to hold; none where no plan is known."""
-    runs, _ = StudyFolder(folder).plans()
-    return [Planned(run.name or " ".join(run.settings), run.config, run.choices, run.error or "") for run in runs]
+def planned(folder: Path) -> tuple[list[Planned], list[str]]:
+    """Return the jobs that the study in ``folder`` was to hold, and a sentence for each plan that cannot be read."""
+    runs, damaged = StudyFolder(folder).plans()
+    jobs = [Planned(run.name or " ".join(run.settings), run.config, run.choices, run.error or "") for run in runs]
+    return jobs, damaged

@@ -20,7 +20,7 @@ from embedllm.runs import RunFolder, decisive
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) -> Study:
+def read_study(path: Path, plan: Callable[[Path], tuple[Iterable[Planned], Iterable[str]]] = planned) -> Study:
     """Read the folder of a study; what is wrong with one of its runs is no reason not to read the others.
 
     Raises:
@@ -37,8 +37,8 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
         elif RunFolder(folder).scan.is_file():
             scans.append(folder.name)
     known = {*scans, *(run.name for run in runs)}
-    left = [job for job in plan(path) if job.name not in known]
-    for job in left:
+    jobs, damaged = plan(path)
+    for job in (job for job in jobs if job.name not in known):
         state = "failed" if job.error else "missing"
         runs.append(Run(RunFolder(path / job.name), state, job.error, job.config, job.choices, title=job.name))
     if not runs:
@@ -47,7 +47,7 @@ def read_study(path: Path, plan: Callable[[Path], Iterable[Planned]] = planned) 
         raise InputError(f"STUDY: {str(path)!r} holds {what}; give the folder of a study, such as runs/mine")
     copies = _copies(runs)
     done = tuple(run for run in runs if run.done and run.name not in copies)
-    return Study(path, done, tuple(run for run in runs if not run.done), tuple(scans), copies)
+    return Study(path, done, tuple(run for run in runs if not run.done), tuple(scans), copies, tuple(damaged))
 
 
 def _read(folder: RunFolder) -> Run | None:

@@ -109,6 +109,8 @@ class Study:
     """Folders of scans, which are ranked elsewhere."""
     copies: Mapping[str, str] = field(default_factory=dict)
     """Folders that are left out, and the folder that holds the same run."""
+    damaged: tuple[str, ...] = ()
+    """A sentence for each plan that cannot be read."""
 
     @property
     def name(self) -> str:

@@ -73,7 +73,7 @@ def test_failed_unfinished_and_missing_runs_are_counted_apart(study: Path) -> No
     RunFolder(study / "eos-none-00000002").config.write_text(yaml.safe_dump(made_config("eos")))
     (study / "report").mkdir()
     plan = [Planned("last-none-00000001"), Planned("max-none-00000003", made_config("max"), {"pooling": "max"})]
-    found = read_study(study, lambda folder: plan)
+    found = read_study(study, lambda folder: (plan, []))
     assert {run.name: (run.state, run.reason) for run in found.absent} == {
         "last-none-00000001": ("failed", "RuntimeError: no memory"),
         "eos-none-00000002": ("unfinished", "it has settings and no result yet"),
@@ -250,3 +250,9 @@ def test_a_planned_run_that_nobody_began_is_counted_in_the_row_of_its_settings(s
     assert (len(row.runs), row.size) == (2, 3)
     assert str(row.cell(["animals"])).endswith("(2 of 3)")
     assert table.unplaced == ()
+
+
+def test_a_plan_that_cannot_be_read_is_named(study: Path) -> None:
+    (study / "plan-00000000.json").write_text('{"runs": [')
+    (notice,) = said(study)
+    assert notice.startswith(f"runs that were planned may be lacking: {study / 'plan-00000000.json'}: not a plan")
