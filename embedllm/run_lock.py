@@ -204,7 +204,7 @@ class RunLock:
 def look(path: Path) -> Look | None:
     """Return what a lock's file says; None if there is none. Opening it asks the server of a network file system."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             touched, text = os.fstat(file.fileno()).st_mtime_ns, file.read()
     except FileNotFoundError:
         return None

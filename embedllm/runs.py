@@ -214,7 +214,7 @@ class RunFolder:
         """Return the result of a finished run; None if there is none, or if it is damaged."""
         try:
             result = json.loads(self.result.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return result if isinstance(result, dict) and "tasks" in result else None
 

@@ -84,7 +84,7 @@ class StudyFolder:
         for path in sorted(self.path.glob("plan-*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name)):
             try:
                 found = [_planned(run) for run in json.loads(path.read_text(encoding="utf-8"))["runs"]]
-            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 damaged.append(f"{path}: not a plan that can be read; the same sweep started again writes it anew")
                 continue
             for run in found:
@@ -150,7 +150,11 @@ def state_of(folder: RunFolder, run: PlannedRun) -> RunState:
             return _finished(name, result, run.tasks, kind)
     if (error := read_error(folder)) is not None:
         return RunState(name, FAILED, error, kind=kind)
-    if folder.result.exists():
+    try:
+        damaged = folder.result.exists()
+    except OSError as found:
+        return RunState(name, FAILED, f"its folder cannot be read ({found.strerror})", kind=kind)
+    if damaged:
         return RunState(name, MISSING, "result.json is damaged; started again, the run is made anew", kind=kind)
     if folder.path.is_dir():
         return RunState(name, MISSING, "stopped before it was done; started again, it goes on", kind=kind)
@@ -169,7 +173,7 @@ def _finished(name: str, result: Settings, asked: Sequence[str], kind: str) -> R
 def read_error(folder: RunFolder) -> str | None:
     """Return why the last attempt failed, in one sentence; None if it did not. Of a traceback, it is the last line."""
     with suppress(OSError):
-        lines = folder.error.read_text(encoding="utf-8").strip().splitlines()
+        lines = folder.error.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return (lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(lines)).strip()
     return None
 
@@ -214,5 +218,5 @@ def _scan(folder: RunFolder) -> dict[str, Any] | None:
         for cell in scan["cells"]:  # one without a score stands for all
             tasks |= {name: entry for name, entry in cell["tasks"].items() if "error" not in tasks.get(name, {})}
         return {**scan, "tasks": tasks}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -1,12 +1,16 @@
 """Studies whose scores follow a formula, on disk as runs leave them."""
 
 import copy
+import errno
 import json
+import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from embedllm.eval.evidence import Evidence
 from embedllm.runs import RunFolder, decisive, run_id
@@ -127,3 +131,18 @@ def _keep(folder: RunFolder, task: str, scores: dict[str, float], count: int, no
             halves=score + shared + noise.normal(0, 1, (50, 2)),
             components=(centres[np.arange(count) % 5] + noise.normal(0, 0.6, (count, 8))).astype(np.float16),
         ).save(folder.evidence(stage, task))
+
+
+def close(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing in ``folder`` be opened or looked at, as its mode does for users other than root."""
+
+    def closed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def act(path: Path, *given: Any, **named: Any) -> Any:
+            if folder in path.parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *given, **named)
+
+        return act
+
+    for name in ("stat", "open"):
+        monkeypatch.setattr(Path, name, closed(getattr(Path, name)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_studies import close
 
 from embedllm.cli import main
 from embedllm.run_lock import RunLock
@@ -83,8 +84,29 @@ def test_a_run_that_no_sweep_planned_is_there_too(study: StudyFolder) -> None:
     assert "notes" not in states(study)
 
 
+def test_a_run_whose_folder_nobody_may_read_has_failed(study: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    close(study.path / "done", monkeypatch)
+    assert states(study)["done"] == ("failed", "its folder cannot be read (Permission denied)")
+
+
+@pytest.mark.parametrize("file", [".lock", "error.txt"])
+def test_a_file_that_is_no_text_stops_no_status(study: StudyFolder, file: str) -> None:
+    (study.path / "never").mkdir()
+    (study.path / "never" / file).write_bytes(b"\xff\xfe\x80")
+    assert states(study)["never"][0] == ("running" if file == ".lock" else "failed")
+
+
 @pytest.mark.parametrize(
-    "content", ['{"runs": [{"name": 5, "settings": null}]}', "", "{", "[]", '{"runs": 3}', '{"runs": [{"nme": "x"}]}']
+    "content",
+    [
+        '{"runs": [{"name": 5, "settings": null}]}',
+        "",
+        "{",
+        "[]",
+        '{"runs": 3}',
+        '{"runs": [{"nme": "x"}]}',
+        "[" * 100_000,
+    ],
 )
 def test_a_damaged_plan_is_named_and_the_rest_still_told(study: StudyFolder, content: str) -> None:
     (study.path / "plan-00000000.json").write_text(content)

@@ -52,13 +52,14 @@ def read_study(path: Path, plan: Callable[[Path], tuple[Iterable[Planned], Itera
 
 def _read(folder: RunFolder) -> Run | None:
     damage = None
-    if folder.result.exists():
-        try:
-            return _checked(folder, json.loads(folder.result.read_text(encoding="utf-8")))
-        except OSError as error:
-            damage = f"result.json cannot be read ({error.strerror})"
-        except (ValueError, RecursionError) as error:
-            damage = "result.json is no JSON" if not isinstance(error, _Damaged) else f"result.json {error}"
+    try:
+        return _checked(folder, json.loads(folder.result.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        damage = f"result.json cannot be read ({error.strerror})"
+    except (ValueError, RecursionError) as error:
+        damage = "result.json is no JSON" if not isinstance(error, _Damaged) else f"result.json {error}"
     seen = holder(folder.lock)
     if seen is not None and not folder.scan.is_file():
         return Run(folder, "running", f"a process on {seen.host} is at work on it", **_settings(folder))

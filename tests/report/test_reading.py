@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_studies import made_config, make_run
+from made_studies import close, made_config, make_run
 
 from embedllm.errors import InputError
 from embedllm.report.groups import tabulate
@@ -256,3 +256,24 @@ def test_a_plan_that_cannot_be_read_is_named(study: Path) -> None:
     (study / "plan-00000000.json").write_text('{"runs": [')
     (notice,) = said(study)
     assert notice.startswith(f"runs that were planned may be lacking: {study / 'plan-00000000.json'}: not a plan")
+
+
+def test_a_run_whose_folder_nobody_may_read_is_named_and_the_others_are_reported(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = sorted(study.iterdir())[0]
+    close(closed, monkeypatch)
+    found = read_study(study)
+    reason = "result.json cannot be read (Permission denied)"
+    assert [(run.name, run.state, run.reason) for run in found.absent] == [(closed.name, "unreadable", reason)]
+    assert len(found.runs) == 7
+
+
+@pytest.mark.parametrize("file", [".lock", "error.txt"])
+def test_a_file_of_a_run_that_is_no_text_stops_no_report(study: Path, file: str) -> None:
+    run = sorted(study.iterdir())[0]
+    (run / "result.json").unlink()
+    (run / file).write_bytes(b"\xff\xfe\x80")
+    assert [(run.name, run.state) for run in read_study(study).absent] == [
+        (run.name, "running" if file == ".lock" else "failed")
+    ]
