@@ -36,11 +36,13 @@ def test_rows_of_an_earlier_attempt_are_kept_until_the_resumed_step(tmp_path: Pa
     assert [row[0] for row in rows(folder)] == [0, 1]
 
 
-def test_half_a_row_of_a_killed_run_is_dropped(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    folder.metrics.write_text("step,metric,value\r\n0,loss,1.0\r\n1,lo")
-    Tracker(folder).log({"loss": 2.0}, 1)
+@pytest.mark.parametrize("half", [b"1,lo", b"1,loss,1e-", b"1,loss,3.1", b"1,donn\xc3"])
+def test_half_a_row_of_a_killed_run_is_dropped(tmp_path: Path, half: bytes) -> None:
+    folder, sink = RunFolder(tmp_path), Memory()
+    folder.metrics.write_bytes(b"step,metric,value\r\n0,loss,1.0\r\n" + half)
+    Tracker(folder, {"sink": sink}).log({"loss": 2.0}, 1)
     assert rows(folder) == [(0, "loss", 1.0), (1, "loss", 2.0)]
+    assert sink.logged == [(0, {"loss": 1.0}), (1, {"loss": 2.0})]
 
 
 class Memory:

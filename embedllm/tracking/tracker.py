@@ -45,9 +45,9 @@ class Tracker:
     def _rows(self) -> list[list[str]]:
         if not self.path.exists():
             return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            # the last row of a killed run may be half a row
-            return [row for row in csv.reader(file) if len(row) == 3 and row[0].isdigit()]
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            whole = [line for line in file if line.endswith("\n")]  # the last one of a killed run may be half a row
+        return [row for row in csv.reader(whole) if len(row) == 3 and row[0].isdigit()]
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Record ``metrics`` at an optimizer ``step``."""
