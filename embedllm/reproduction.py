@@ -32,7 +32,7 @@ OTHERS = ("logger", "sweep")
 """Groups that make no difference to a run: it would go on with the record of the first, or start all of a sweep."""
 NAMED = {"model": ["name"], "data": ["path"], "adapter": ["path"], "eval": ["tasks", "dev", "mirror"]}
 """Settings that name files, by group."""
-PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./:@-]*")
+PLAIN = re.compile(r"(?!\.\d)[A-Za-z_./][A-Za-z0-9_./:@-]*")
 """Text that stands in an override without quotes, unless it is one of :data:`WORDS`."""
 WORDS = ("null", "true", "false", "nan", "inf")
 
@@ -180,7 +180,8 @@ def _written(value: Any) -> str:
         return repr(value)
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return value
-    return str(QuotedString(value.replace("${", "\\${"), Quote.double).with_quotes())
+    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # a backslash before an interpolation stands for none
+    return str(QuotedString(plain, Quote.double).with_quotes())
 
 
 def _found(settings: Settings, directory: Path) -> Settings:

@@ -246,6 +246,7 @@ def test_a_setting_that_this_version_does_not_have_is_named(made: Path, capsys: 
         "{text}", 'a "quoted" {text}', "it's {text}", "two\nlines: {text}", "back\\slash {text}\\", 'end \\" {text}"',
         "${not.a.key} {text}", "a,b=c: [d] {text}", "  spaces  {text} ", "ünï 文 {text}", "null", "TRUE", "1e5",
         "12", "-3", "", "~", "#1 {text}", "$(rm) `x` {text}", "choice(1,2) {text}",
+        "\\${not.a.key} {text}", "\\\\${not.a.key} {text}", ".5",
     ],
 )  # fmt: skip
 def test_any_text_comes_back_through_shell_and_hydra(value: str) -> None:
