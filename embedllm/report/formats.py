@@ -21,6 +21,9 @@ _LATEX = {
     "≈": r"$\approx$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # a row that begins with one of these gives it to the \\ before it
+    "*": "{*}",
 }
 
 
@@ -107,7 +110,7 @@ def _line(cells: Iterable[str]) -> str:
 
 def _plain(text: str) -> str:
     """Return text that Markdown shows as it is, on one line."""
-    return re.sub(r"([\\|<>`*_\[\]#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|<>`*_\[\]#&~$])", r"\\\1", " ".join(text.split()))
 
 
 def _marked_down(entry: Entry) -> str:

@@ -129,7 +129,7 @@ def tabulate(study: Study) -> Table:
 def _label(columns: Sequence[Column], settings: Sequence[str]) -> str:
     parts = [
         value if column.name in FIRST else f"{column.name.rpartition('.')[2]} {value}"
-        for column, value in zip(columns, settings, strict=True)
+        for column, value in zip(columns, (" ".join(value.split()) for value in settings), strict=True)
     ]
     return ", ".join(parts) or "all runs"
 

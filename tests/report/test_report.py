@@ -123,6 +123,21 @@ def test_no_text_of_a_study_becomes_markup(tmp_path: Path) -> None:
     assert r"\textless{}script\textgreater{}" in (folder / "table.tex").read_text()
 
 
+def test_text_that_tables_would_read_as_their_own_stays_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for prompt in ("[1cm] {text}\n\n| &lt; ~x $a$", "*{text}"):
+        make_run(tmp_path / "s", "mean", prompt)
+    folder = written(tmp_path / "s")
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 4
+    rows = [line for line in (folder / "table.tex").read_text().splitlines() if r"\{text\}" in line]
+    assert sorted(row.partition(" & ")[0] for row in rows) == [
+        r"{*}\{text\}",
+        r"{[}1cm] \{text\} \textbar{} \&lt; \textasciitilde{}x \$a\$",
+    ]
+    assert r"\| \&lt; \~x \$a\$ |" in (folder / "report.md").read_text()
+
+
 def test_a_study_without_a_training_has_no_slopes(tmp_path: Path) -> None:
     for pooling, prompt in itertools.product(("mean", "last"), ("none", "cluster")):
         make_run(tmp_path / "s", pooling, prompt, trainer__max_steps=0)
