@@ -162,11 +162,17 @@ def _is_whole(found: Any) -> bool:
     if not isinstance(found, Mapping) or not isinstance(found.get("study"), str):
         return False
     loggers = found["config"].get("logger") or {} if isinstance(found.get("config"), Mapping) else None
-    if not isinstance(loggers, Mapping) or not all("_target_" in node for node in loggers.values()):
+    if not isinstance(loggers, Mapping) or not all(map(_is_logger, loggers.values())):
         return False
     parts = found.get("cells", [found])
-    scored = isinstance(parts, list) and all(isinstance(part.get("tasks"), Mapping) for part in parts)
+    scored = isinstance(parts, list) and all(
+        isinstance(part, Mapping) and isinstance(part.get("tasks"), Mapping) for part in parts
+    )
     return scored and isinstance(found.get("choices"), Mapping)
+
+
+def _is_logger(node: Any) -> bool:
+    return isinstance(node, Mapping) and "_target_" in node
 
 
 def _varying(rows: Sequence[Mapping[str, Any]]) -> list[str]:

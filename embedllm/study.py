@@ -167,7 +167,8 @@ def _finished(name: str, result: Settings, asked: Sequence[str], kind: str) -> R
         return RunState(name, FAILED, errors[0], kind=kind)
     if lacking := [task for task in asked if task not in result["tasks"]]:
         return RunState(name, MISSING, f"not scored on {', '.join(lacking)}", kind=kind)
-    return RunState(name, DONE, seconds=result.get("seconds"), kind=kind)
+    seconds = result.get("seconds")
+    return RunState(name, DONE, seconds=seconds if isinstance(seconds, int | float) else None, kind=kind)
 
 
 def read_error(folder: RunFolder) -> str | None:

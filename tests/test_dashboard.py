@@ -55,9 +55,9 @@ def study(tmp_path: Path) -> Path:
             (run / "result.json").write_text(json.dumps(result(pooling, seed)))
     (folder / "bad").mkdir()
     (folder / "bad" / "result.json").write_text("{")
-    wrong = {"config": None, "choices": [], "logger": {"x": {}}, "tasks": None, "study": 1}
-    for name, value in wrong.items():
-        run = folder / f"wrong-{name}"
+    wrong = {"config": None, "choices": [], "tasks": None, "study": 1, "cells": [None]}
+    for name, value in [*wrong.items(), ("logger", {"x": {}}), ("logger", {"x": None})]:
+        run = folder / f"wrong-{name}-{value}"
         run.mkdir()
         whole = result("mean", 0)
         changed = {"config": {**whole["config"], "logger": value}} if name == "logger" else {name: value}

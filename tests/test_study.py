@@ -124,6 +124,12 @@ def test_a_damaged_result_is_missing_and_says_why(study: StudyFolder, content: s
     assert detail.startswith("result.json is damaged")
 
 
+def test_a_time_that_is_no_number_is_not_known(study: StudyFolder) -> None:
+    write(study, "done", "result.json", json.dumps({**DONE, "seconds": "long"}))
+    assert main(["status", "--all", str(study.path)]) == 0
+    assert time_left(study.states()[0]) is None
+
+
 def test_a_task_without_a_score_fails_its_run(study: StudyFolder) -> None:
     write(study, "done", "result.json", json.dumps({"tasks": {"a": {"error": "no Hub"}}}))
     assert states(study)["done"] == ("failed", "a: no Hub")

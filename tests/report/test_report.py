@@ -191,6 +191,8 @@ def test_strange_values_in_a_result_stop_nothing(study: Path) -> None:
     strange = [
         {"train": "fast"},
         {"train": {"seconds": "long", "selection": {"curve": {"a": "b"}, "steps": 3}}},
+        {"train": {"selection": {"curve": {"0": 1.0, "4": 2.0}, "steps": [[4]], "tasks": None}}},
+        {"train": {"selection": {"curve": {"0": 1.0, "4": 2.0}, "steps": 4, "tasks": 1}}},
         {"versions": ["torch"]},
         {"tasks": {"animals": {"main_score": 1.0, "gain": 3, "of": "x"}}},
         {"choices": {"pooling": None}},

@@ -73,7 +73,7 @@ def curves(table: Table, colours: Colouring) -> tuple[str, Markup, str] | None:
             selection = run.train.get("selection")
             curve = _curve(selection)
             if isinstance(selection, Mapping) and len(curve) > 1:
-                found.append((group, run.name, curve, [step for step in selection.get("steps", ()) if step in curve]))
+                found.append((group, run.name, curve, [step for step in _listed(selection, "steps") if step in curve]))
     if not found:
         return None
     x = linear([step for _, _, curve, _ in found for step in curve], 40, 372)
@@ -101,8 +101,13 @@ def _curve(selection: Any) -> dict[int, float]:
 
 
 def _dev_tasks(train: Mapping[str, Any]) -> list[str]:
-    selection = train.get("selection")
-    return [str(task) for task in selection.get("tasks", ())] if isinstance(selection, Mapping) else []
+    return [str(task) for task in _listed(train.get("selection"), "tasks")]
+
+
+def _listed(selection: Any, name: str) -> list[Any]:
+    """Return the numbers and texts of a list in ``selection``; none where it is something else."""
+    values = selection.get(name) if isinstance(selection, Mapping) else None
+    return [value for value in values if isinstance(value, int | str)] if isinstance(values, list) else []
 
 
 def _tasks(table: Table) -> str:
