@@ -233,6 +233,13 @@ def test_a_run_of_a_version_that_lacked_a_setting_gets_its_default(
     assert "compare then" in said
 
 
+def test_what_is_to_be_compared_then_is_quoted_for_a_shell(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, said = reproduced(made, capsys, "--runs-dir", "my runs")
+    (line,) = [line for line in said.splitlines() if line.startswith("compare then: ")]
+    words = shlex.split(line.removeprefix("compare then: "))
+    assert words == ["embedllm", "compare", str(made), f"my runs/scratch/{made.name}"]
+
+
 def test_a_setting_that_this_version_does_not_have_is_named(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = json.loads((made / "result.json").read_text())["config"]
     change(made, config={**config, "trainer": {**config["trainer"], "of_old": 3}})

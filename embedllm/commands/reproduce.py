@@ -1,6 +1,7 @@
 """``embedllm reproduce``: the command that makes a run again."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -27,5 +28,6 @@ def _reproduce(options: argparse.Namespace) -> int:
         sys.stderr.write(f"warning: {warning}\n")
     print(made.command)
     if not made.settings["scan"]["poolings"]:
-        sys.stderr.write(f"compare then: embedllm compare {options.folder} {made.folder}\n")
+        compare = shlex.join(["embedllm", "compare", str(options.folder), str(made.folder)])
+        sys.stderr.write(f"compare then: {compare}\n")
     return 0

@@ -138,6 +138,12 @@ def test_text_that_tables_would_read_as_their_own_stays_text(
     assert r"\| \&lt; \~x \$a\$ |" in (folder / "report.md").read_text()
 
 
+def test_the_command_that_wrote_a_page_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    make_run(tmp_path / "my [x] study")
+    words = Page((written(tmp_path / "my [x] study") / "report.html").read_text()).words
+    assert f"embedllm report '{tmp_path / 'my [x] study'}'" in words
+
+
 def test_a_study_without_a_training_has_no_slopes(tmp_path: Path) -> None:
     for pooling, prompt in itertools.product(("mean", "last"), ("none", "cluster")):
         make_run(tmp_path / "s", pooling, prompt, trainer__max_steps=0)

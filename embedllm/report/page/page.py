@@ -1,5 +1,6 @@
 """Puts a study's table and figures into the page's template, which escapes every text."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def render(sheet: Sheet) -> str:
         study=sheet.table.study,
         figures=_figures(sheet),
         provenance=provenance(sheet.table),
+        command=shlex.join(["embedllm", "report", str(sheet.table.study.path)]),
         errors={run.name: _error(run.folder.error) for run in sheet.table.study.absent if run.state == "failed"},
         filters=[column for column in sheet.table.columns if 1 < len(column.options) <= 12],
         costs=[name for name in ("seconds", "trainable_parameters") if any(g.cost(name) for g in sheet.table.groups)],
