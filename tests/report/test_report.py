@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -191,6 +192,13 @@ def test_a_study_that_only_failed_has_a_report_of_its_failures(
     text = (written(tmp_path / "s") / "report.html").read_text()
     assert "OSError: the disk is full" in text
     assert capsys.readouterr().err == f"{tmp_path / 's'}: 1 run failed: mean-none-00000000\n"
+
+
+def test_a_name_that_is_no_text_stops_no_report(study: Path) -> None:
+    failed = study / os.fsdecode(b"mean-\xff-00000000")
+    failed.mkdir()
+    (failed / "error.txt").write_text("OSError: the disk is full")
+    assert r"mean-\udcff-00000000: failed" in (written(study) / "report.md").read_text().replace("\\\\", "\\")
 
 
 def test_strange_values_in_a_result_stop_nothing(study: Path) -> None:
