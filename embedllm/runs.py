@@ -226,9 +226,14 @@ class RunFolder:
 
 def replace_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    replace_bytes(path, text.encode(errors="backslashreplace"))  # names of files may be no UTF-8
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` as :func:`replace_text` writes text."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be no UTF-8
+        temporary.write_bytes(data)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -119,7 +119,7 @@ def find_saved(path: str | Path) -> Path | None:
         )
     if found is None and (run.path / ST_MODULES).is_file():
         raise InputError(
-            f"RUN: {str(path)!r} is a folder of sentence-transformers, whose pooling and prompt are not read here; give "
+            f"RUN: {str(path)!r} is a folder of sentence-transformers, whose pooling and prompt are not read; give "
             f"the run that it was exported from, or st:{path} where a baseline may stand"
         )
     return found

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _HEADER = b"stage,measure,layer,"
 """What the csv files of this command begin with."""
 
+_OF_A_CORPUS = {"column": "text", "max_texts": 500, "attribute": 20}
+"""Options that a single text does not take, and what they are if they are not given."""
+
 _EPILOG = """\
 A trained run is shown before its training, after each of its trainer.snapshots, and after it. The numbers go into a
 csv file beside FIG. For one text: the attention of the pooled position for each layer and head, the distance that the
@@ -46,15 +49,15 @@ def add_command(commands: Commands) -> None:
     attention.add_argument(
         "--layer", type=int, metavar="N", help="a text: show the heads of this layer; default: all layers, and the last"
     )
-    attention.add_argument("--column", default="text", help="of the texts in a table; default: text")
-    attention.add_argument("--max-texts", type=int, default=500, metavar="N", help="a fixed sample; default: 500")
-    attention.add_argument(
-        "--attribute", type=int, default=20, metavar="N", help="texts that are also attributed; default: 20"
-    )
+    corpus = attention.add_argument_group("options of a corpus")
+    corpus.add_argument("--column", help="of the texts in a table; default: text")
+    corpus.add_argument("--max-texts", type=int, metavar="N", help="a fixed sample; default: 500")
+    corpus.add_argument("--attribute", type=int, metavar="N", help="texts that are also attributed; default: 20")
     attention.set_defaults(run=_attention)
 
 
 def _attention(options: argparse.Namespace) -> int:
+    _complete(options)
     _check(options)
 
     from embedllm.analysis.stages import check_depth, sources
@@ -98,6 +101,15 @@ def _corpus(options: argparse.Namespace, found: "Sequence[Source]") -> None:
         f"What the pooled position reads: {pooled_positions(stages)}, {len(texts)} texts of {Path(options.corpus).name}"
     )
     draw_corpus(stages, options.output, layer=layer, title=title)
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Set the options of a corpus that are not given; raise for one that is given beside a text."""
+    for name, default in _OF_A_CORPUS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+        elif options.text is not None:
+            raise InputError(f"--{name.replace('_', '-')}: goes with --corpus; leave it out with --text")
 
 
 def _check(options: argparse.Namespace) -> None:

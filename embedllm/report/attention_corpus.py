@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from embedllm.analysis.corpus import CorpusStage, estimate
 from embedllm.analysis.tokens import KINDS
-from embedllm.report.attention_style import plain, save, set_title, stage_colours
+from embedllm.report.attention_style import plain, set_title, stage_colours
+from embedllm.report.figures import save_figure
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def draw_corpus(stages: Sequence[CorpusStage], path: Path, *, layer: int, title:
         places = {"loc": "outside lower center", "ncols": min(6, len(stages))}
         plain(figure.legend(handles=handles, frameon=False, fontsize=9, **places))
     set_title(figure, title)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _measures(stages: Sequence[CorpusStage], layer: int) -> list[tuple[str, list[Floats]]]:

@@ -1,8 +1,6 @@
-"""What the figures of the analysis share: colours of kinds and stages, and how they are written."""
+"""What the figures of the analysis share: colours of kinds and stages, legends and titles."""
 
 import textwrap
-import warnings
-from pathlib import Path
 from typing import Any
 
 from embedllm.analysis.tokens import BOS, EOS, FIRST, PROMPT
@@ -42,11 +40,3 @@ def set_title(figure: Any, title: str) -> None:
     """Write a title that is not wider than the figure; dollar signs in it are dollar signs."""
     lines = textwrap.fill(title, int(12 * figure.get_figwidth()))
     figure.suptitle(lines, fontsize=11, parse_math=False)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure; tokens in scripts that the font lacks are drawn as boxes, without a warning."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)

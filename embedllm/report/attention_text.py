@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from embedllm.analysis.single_text import TextStage
 from embedllm.analysis.words import CONTENT, PUNCTUATION, STOP
-from embedllm.report.attention_style import KIND_COLOURS, outside, plain, save, set_title, stage_colours
+from embedllm.report.attention_style import KIND_COLOURS, outside, plain, set_title, stage_colours
+from embedllm.report.figures import save_figure
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +57,7 @@ def draw_text(stages: Sequence[TextStage], path: Path, *, layer: int, heads: boo
     _label_tokens(axes[-1], stages[0])
     _legends(figure, axes[len(stages)], stages, colours)
     set_title(figure, title)
-    save(figure, path)
+    save_figure(figure, path)
 
 
 def _bars(stages: Sequence[TextStage], layer: int) -> list[tuple[str, list[Floats]]]:

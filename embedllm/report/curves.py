@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedllm.report.figures import save_figure
+
 
 def draw_curve(selection: Mapping[str, Any], path: Path) -> None:
     """Write a plot of the mean score at each evaluation, the weights that were kept marked.
@@ -41,5 +43,4 @@ def draw_curve(selection: Mapping[str, Any], path: Path) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from embedllm.report.figures import save_figure
 from embedllm.report.ranking import Ranked
 
 Grid = npt.NDArray[np.float64]
@@ -58,8 +59,7 @@ def draw_heat_map(ranked: Sequence[Ranked], path: Path, tasks: str) -> None:
     title = f"{ranked[0].scan['study']}: {tasks}"
     figure.suptitle(textwrap.fill(title, int(11 * (width + 1))), fontsize=10)  # 11 characters an inch
     figure.colorbar(image, ax=axes, shrink=0.6, label=_scores_of(ranked))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    save_figure(figure, path)
 
 
 def _draw_panel(axis: Any, grid: Grid, limits: tuple[float, float], rows: Sequence[str], columns: Sequence[Any]) -> Any:

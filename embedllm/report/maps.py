@@ -11,6 +11,7 @@ import numpy.typing as npt
 from embedllm.eval.evidence import Evidence
 from embedllm.eval.paired import load_evidence
 from embedllm.eval.threads import one_thread
+from embedllm.report.figures import save_figure
 from embedllm.runs import RunFolder
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#9a8700", "#6a3d9a")
@@ -44,8 +45,7 @@ def draw_map(folder: RunFolder, task: str, entry: Mapping[str, Any], path: Path)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=5, frameon=False, markerscale=2.5, fontsize=10)
     figure.suptitle(_title(task, entry, panels[0][1]), fontsize=13)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    save_figure(figure, path)
 
 
 def flat(components: npt.NDArray[np.float16]) -> npt.NDArray[np.float64]:

@@ -171,6 +171,8 @@ def test_the_interval_is_that_of_a_mean() -> None:
         (["--corpus", "{corpus}", "--max-texts", "1"], "--max-texts: 1 is not allowed; the lowest value is 2"),
         (["--corpus", "{corpus}", "--attribute", "-1"], "--attribute: -1 is not allowed; the lowest value is 0"),
         (["--text", "x", "--compare", "nothing/here"], "nothing/here"),
+        (["--text", "x", "--attribute", "5"], "--attribute: goes with --corpus; leave it out with --text"),
+        (["--text", "x", "--max-texts", "500"], "--max-texts: goes with --corpus; leave it out with --text"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -212,7 +214,8 @@ def test_a_file_that_holds_something_else_is_not_written_over(
     what: str, tiny_path: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = corpus.read_bytes()
-    words = ["attention", str(tiny_path), what, {"--corpus": str(corpus), "--text": "x"}[what], "--attribute", "0"]
+    words = ["attention", str(tiny_path), what]
+    words += {"--corpus": [str(corpus), "--attribute", "0"], "--text": ["x"]}[what]
     assert main([*words, "-o", str(corpus.with_suffix(".png"))]) == 2
     (sentence,) = capsys.readouterr().err.strip().splitlines()
     assert f"go into {str(corpus)!r}, which holds something else; give another name" in sentence
