@@ -145,7 +145,7 @@ def test_replaced_text_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pyte
     def full_disk(self: Path, *_: Any, **__: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space left"):
         replace_text(path, "new")
     assert path.read_text() == "old"
