@@ -104,8 +104,13 @@ def check_layer(embedder: Embedder, layer: int | None) -> None:
     if layer is None:
         return
     (_, found), *_ = pooled_rows(embedder, embedder.tokenize(["x"]))
-    if layer not in found.layers:
-        raise InputError(f"--layer: {layer} is no layer with attention; they are {_numbers(found.layers)}")
+    check_number(layer, found.layers)
+
+
+def check_number(layer: int, layers: Sequence[int]) -> None:
+    """Raise if ``layer`` is none of ``layers``, which are those with attention."""
+    if layer not in layers:
+        raise InputError(f"--layer: {layer} is no layer with attention; they are {_numbers(layers)}")
 
 
 def _numbers(layers: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from peft import PeftModel
 
+from embedllm.analysis.pooled_rows import check_number
 from embedllm.embedder import Embedder
 from embedllm.errors import InputError
 from embedllm.model_source import load_config, resolve_model
@@ -80,11 +81,15 @@ def sources(run: str, compared: Sequence[str] = (), *, one_prompt: bool = False)
 
 
 def check_depth(run: str, layer: int | None) -> None:
-    """Raise if a model has no layer of this number; None is any. No weights are loaded."""
+    """Raise if a model has no layer of this number; None is any. No weights are loaded.
+
+    Where not every layer has attention, :func:`embedllm.analysis.pooled_rows.check_layer` knows more, once they are.
+    """
+    if layer is None:
+        return
     made = _made_of(run)
     depth = made.layers or load_config(str(made.model)).get_text_config(decoder=True).num_hidden_layers
-    if layer is not None and not 1 <= layer <= depth:
-        raise InputError(f"--layer: {layer} is no layer of {run!r}; they are 1 to {depth}")
+    check_number(layer, range(1, depth + 1))
 
 
 @contextmanager

@@ -162,8 +162,8 @@ def test_the_interval_is_that_of_a_mean() -> None:
     ("arguments", "message"),
     [
         (["--text", " "], "--text: it is blank"),
-        (["--text", "x", "--layer", "3"], "'; they are 1 to 2"),
-        (["--text", "x", "--layer", "0"], "--layer: 0 is no layer of '"),
+        (["--text", "x", "--layer", "3"], "--layer: 3 is no layer with attention; they are 1 to 2"),
+        (["--text", "x", "--layer", "0"], "--layer: 0 is no layer with attention; they are 1 to 2"),
         (["--text", "x", "-o", "figure.gif"], "does not end in .png, .svg or .pdf"),
         (["--text", "x", "-o", "nowhere/figure.png"], "the folder of 'nowhere/figure.png' cannot be written to"),
         (["--corpus", "none.txt"], "--corpus: no file at 'none.txt'"),
