@@ -28,7 +28,7 @@ server: .venv-server/.ready  ## Make .venv-server with infinity, a server for ex
 	.venv-server/bin/python -m pip install --quiet --constraint constraints-server.txt 'infinity-emb[torch,server]'
 	touch $@
 
-demo: setup  ## Score, fine-tune, score again and export the embedded model (2 to 5 minutes on 2 cores)
+demo: setup  ## Score, fine-tune, score again and export the embedded model (2 to 6 minutes on 2 cores)
 	$(BIN)/python train.py experiment=demo
 
 test: setup  ## Fast tests: no network, no accelerator, under 5 minutes on 2 cores
