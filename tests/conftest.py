@@ -32,6 +32,19 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """Fail a test that leaves torch another number of threads, as later ones would wait for each other's."""
+    before = _threads()
+    yield
+    assert before in (None, _threads()), "torch has another number of threads than before the test"
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")  # not imported for the sake of this, as most tests do without
+    return None if torch is None else torch.get_num_threads()
+
+
 @pytest.fixture(scope="session")
 def tiny_path(model_cache: Path) -> Path:
     """Folder of ``embedded:tiny``."""

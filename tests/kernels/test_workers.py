@@ -1,6 +1,7 @@
 """Threads that share a step: the gradients of one alone, the same every time."""
 
 import contextvars
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ from embedllm.kernels.gradient_sums import accumulate, summed
 from embedllm.kernels.workers import count_workers, side_by_side
 from embedllm.losses import InfoNCE
 from embedllm.pooling import AttentionPooling
+
+Threads = Callable[[int], None]
+
+
+@pytest.fixture
+def say_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
+    """Let torch say that it has so many threads; those that a step then sets are taken back."""
+    before = torch.get_num_threads()
+    yield lambda count: monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +60,7 @@ def test_an_error_of_a_part_is_raised_after_all_have_ended() -> None:
 
 @pytest.mark.parametrize("grad_cache", [False, True])
 def test_gradients_are_those_of_one_thread_and_the_same_every_time(
-    tiny_path: Path, grad_cache: bool, monkeypatch: pytest.MonkeyPatch
+    tiny_path: Path, grad_cache: bool, monkeypatch: pytest.MonkeyPatch, say_threads: Threads
 ) -> None:
     embedder = make(tiny_path, head=AttentionPooling, dropout=0.5)
     step = ContrastiveStep(embedder, InfoNCE(0.1), micro_batch_tokens=40, grad_cache=grad_cache)
@@ -57,7 +68,7 @@ def test_gradients_are_those_of_one_thread_and_the_same_every_time(
     alone = step(pool(embedder), key=(0, 7))
     one = gradients(embedder)
     monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    say_threads(3)
     assert len(step._parts([[5] * 9] * 6, range(6))) == 3
     found = []
     for _ in range(2):
@@ -67,9 +78,11 @@ def test_gradients_are_those_of_one_thread_and_the_same_every_time(
     assert all(torch.equal(found[0][name], found[1][name]) for name in one)
 
 
-def test_gradients_are_added_to_those_of_pools_before(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_added_to_those_of_pools_before(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch, say_threads: Threads
+) -> None:
     monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    say_threads(2)
     embedder = make(tiny_path)
     step = ContrastiveStep(embedder, InfoNCE(0.1), micro_batch_tokens=40)
     step(pool(embedder), key=(0, 7))
@@ -80,10 +93,10 @@ def test_gradients_are_added_to_those_of_pools_before(tiny_path: Path, monkeypat
 
 
 def test_a_model_with_dropout_of_its_own_is_computed_by_one_thread(
-    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch, say_threads: Threads
 ) -> None:
     monkeypatch.setattr("embedllm.kernels.workers.LEAST", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    say_threads(2)
     embedder = make(tiny_path)
     embedder.backbone.config.attention_dropout = 0.1
     step = ContrastiveStep(embedder, InfoNCE(0.1), micro_batch_tokens=40)
