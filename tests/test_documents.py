@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from warm_programs import WarmPrograms
 
 from embedllm.targets import check_targets
 
@@ -149,11 +150,15 @@ def _make_adapter(base: Path, folder: Path) -> None:
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
 
 
-def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    more = {"EMBEDLLM_DATA": str(folder), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
-    return subprocess.run(
-        words, cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, timeout=300, check=False
-    )
+def environment(folder: Path) -> dict[str, str]:
+    return {"EMBEDLLM_DATA": str(folder), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def programs(checkout: Path) -> Iterator[WarmPrograms]:
+    made = WarmPrograms(checkout, environment(checkout))
+    yield made
+    made.close()
 
 
 def test_every_page_is_tested() -> None:
@@ -172,25 +177,25 @@ def test_every_yaml_block_is_a_file_of_conf() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", PROGRAMS)
-def test_command_runs(command: str, checkout: Path) -> None:
+def test_command_runs(command: str, checkout: Path, programs: WarmPrograms) -> None:
     words = shlex.split(command)
     if words[0] == "python":
         more = [word for word in ("model=tiny", "eval.max_documents=30") if word.split("=")[0] not in command]
         more = [word for word in more if not (word == "model=tiny" and "model.name" in command)]
         if "model.layers=20" in command:
             words[words.index("model.layers=20")] = "model.layers=1"
-        words = [sys.executable, "train.py", *words[2:], *more]
+        words = ["train.py", *words[2:], *more]
     else:
-        words = [sys.executable, "-m", "embedllm.cli", *words[1:]]
+        words = ["-m", "embedllm.cli", *words[1:]]
         words = [str(next(checkout.glob(word))) if "*" in word else word for word in words]
         if "synth" in words and "--inspect" not in words and "generator=" not in command:
             words += ["generator.model=embedded:tiny", "mine.model=embedded:tiny", "gates=none"]
-    done = run(words, checkout)
+    code, _, errors = programs.run(words)
     if any(name in command for name in NEEDS_HUB):
-        assert done.returncode in (1, 2), done.stderr
-        assert "Traceback" not in done.stderr
+        assert code in (1, 2), errors
+        assert "Traceback" not in errors
     else:
-        assert done.returncode == 0, done.stderr
+        assert code == 0, errors
 
 
 @pytest.mark.slow
@@ -198,7 +203,9 @@ def test_the_tests_in_the_pages_pass(checkout: Path) -> None:
     """Those that a newcomer writes, and those that find what the newcomer has written."""
     paths = dict.fromkeys(word for command in TESTS for word in shlex.split(command)[3:])
     assert {str(block.file) for block in FILES if str(block.file).startswith("tests/")} <= set(paths)
-    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths], checkout)
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
+    more = {**os.environ, **environment(checkout)}
+    done = subprocess.run(words, cwd=checkout, env=more, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout
 
 
