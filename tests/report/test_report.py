@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -254,17 +253,20 @@ def test_a_scale_holds_its_values_and_has_round_ticks(values: tuple[float, float
         assert f"{step:.1e}"[:3] in ("1.0", "2.0", "2.5", "5.0")
 
 
-@pytest.mark.slow
-def test_the_report_of_500_runs_takes_under_20_seconds(tmp_path: Path) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """500 runs."""
     factors = itertools.product(
         ("mean", "last", "eos"), ("none", "cluster", "cot"), (4, 16, 64), (0.05, 0.1, 0.2), range(7)
     )
     for pooling, prompt, r, temperature, seed in itertools.islice(factors, 500):
         make_run(tmp_path / "s", pooling, prompt, seed, documents=512, adapter__r=r, loss__temperature=temperature)
-    start = time.process_time()
-    page = written(tmp_path / "s") / "report.html"
-    assert time.process_time() - start < 20
-    assert page.stat().st_size < 3_000_000
+    return tmp_path / "s"
+
+
+@pytest.mark.slow
+def test_the_page_of_500_runs_is_of_a_size_that_opens(large: Path) -> None:
+    assert 100_000 < (written(large) / "report.html").stat().st_size < 3_000_000
 
 
 @pytest.mark.slow
