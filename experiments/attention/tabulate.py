@@ -1,4 +1,7 @@
-"""Tabulate and draw what ``measure.py`` wrote: ``python experiments/attention/tabulate.py runs/attention/last-*``."""
+"""Tabulate and draw what ``measure.py`` wrote: ``python experiments/attention/tabulate.py runs/attention/last-*``.
+
+Seeds that ``results.csv`` has already stay in it, so that the study can be made in parts, on several machines.
+"""
 
 import argparse
 import csv
@@ -31,12 +34,15 @@ Table = dict[str, dict[str, float]]
 
 def main() -> None:
     """Write ``results.csv`` and ``shift.png``, and print a Markdown table of the means over seeds."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="*", type=Path, help="runs that were measured; none: what results.csv has")
     parser.add_argument("--out", type=Path, default=HERE)
     options = parser.parse_args()
-    tables = {seed(run): table(run / "attention") for run in options.runs}
-    with (options.out / "results.csv").open("w", encoding="utf-8", newline="") as file:
+    results = options.out / "results.csv"
+    tables = earlier(results) | {seed(run): table(run / "attention") for run in options.runs}
+    if not tables:
+        parser.error("there is no measured run")
+    with results.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["seed", "stage", *COLUMNS])
         for number, found in sorted(tables.items()):
@@ -49,6 +55,14 @@ def main() -> None:
         print(f"| {stage} | {' | '.join(cell(numbers) for numbers in cells)} |")
     print(f"\nPercent; means over {len(tables)} seeds, with the lowest and the highest of them.")
     draw(tables, stages, options.out / "shift.png")
+
+
+def earlier(path: Path) -> dict[int, Table]:
+    """Return the tables that an earlier call wrote, by seed."""
+    found: defaultdict[int, Table] = defaultdict(dict)
+    for row in read(path) if path.exists() else []:
+        found[int(row["seed"])][row["stage"]] = {column: float(row[column]) for column in COLUMNS}
+    return dict(found)
 
 
 def seed(run: Path) -> int:
