@@ -35,7 +35,7 @@ test: setup  ## Fast tests: no network, no accelerator, under 5 minutes on 2 cor
 	$(BIN)/python -m pytest -m 'not slow' -n 2
 
 test-all: setup  ## Also the slow ones: the real model, sweeps, every command of the documentation
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: setup  ## Build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
