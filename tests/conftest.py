@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads of two processes on two cores wait for each other nearly always
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,18 @@ USER_CACHE = cache_folder()
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the cases of a ``thinned(n)`` test, let the first of every ``n`` be fast, and the others slow."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        for mark in item.iter_markers("thinned"):
+            name = item.nodeid.partition("[")[0]
+            if seen[name] % mark.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[name] += 1
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,7 +118,11 @@ def labelled(tmp_path: Path) -> Path:
 def run(
     tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
-    """Call the program with the tiny model and ``labelled``; return its exit code and what it printed."""
+    """Call the program with the tiny model and ``labelled``; return its exit code and what it printed.
+
+    To look for ``hydra.mode``, which only sweeps set, Hydra composes all settings once more: a second that is saved.
+    """
+    from hydra._internal.hydra import Hydra
 
     from embedllm.train import main
 
@@ -125,7 +142,10 @@ def run(
         kept = [override for override in defaults if override.split("=")[0] not in names]
         flags = [override for override in overrides if override.startswith("-")]
         monkeypatch.setattr(sys, "argv", ["train.py", *flags, *kept, *(o for o in overrides if o not in flags)])
-        code = main()
+        with pytest.MonkeyPatch.context() as patch:
+            if not names & {"sweep", "hydra.mode"}:
+                patch.setattr(Hydra, "get_mode", lambda *_, **__: None)
+            code = main()
         printed = capsys.readouterr()
         return code, printed.out + printed.err
 

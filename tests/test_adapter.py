@@ -160,6 +160,7 @@ def test_full_with_layers_trains_the_top_blocks_alone(make_decoder: MakeDecoder)
     assert {id(weight) for _, weight in trainable_parameters(model)} == ours
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", PEFT_KINDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_new_adapter_changes_no_vector(make_decoder: MakeDecoder, family: str, kind: str) -> None:
@@ -200,6 +201,7 @@ def test_the_global_random_state_is_left_alone(tiny_path: Path, tmp_path: Path, 
 # --- a training step ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_reaches_every_trainable_tensor_and_moves_the_vectors(
@@ -293,6 +295,7 @@ def test_training_casts_end_with_their_block_and_suit_any_model(tiny_path: Path)
         assert all(layer.cast_input_dtype_enabled for layer in layers)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["lora", "dora", "full", "none"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_merged_gives_the_same_vectors_and_leaves_the_model_alone(
@@ -353,6 +356,7 @@ SAVED = [
 ]
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("spec", SAVED, ids=lambda spec: f"{spec.kind}-{spec.layers}")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_saved_model_gives_bit_equal_vectors(
@@ -373,6 +377,7 @@ def test_a_saved_model_gives_bit_equal_vectors(
     assert np.array_equal(Embedder.load(tmp_path / "again").encode(TEXTS), vectors)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["lora", "full"])
 @pytest.mark.parametrize(
     "model", [{"layers": 2}, {"layers": 3, "final_norm": False}, {"attention": "bidirectional"}], ids=str
@@ -498,6 +503,7 @@ def test_bidirectional_attention_is_checked_with_the_adapter_on(
 # --- going on from a path ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
 @pytest.mark.parametrize("where", [".", "model", "model/adapter"])
 def test_training_goes_on_from_a_run_a_model_or_a_peft_folder(

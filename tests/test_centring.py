@@ -60,6 +60,7 @@ def test_the_reference_is_the_first_sentences_of_the_embedded_corpus() -> None:
     assert len(reference_texts(10)) == 10
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("head", [MeanPooling, ConcatPooling])
 def test_an_embedder_centres_before_it_normalises(tiny_path: Path, tmp_path: Path, head: Any, normalize: bool) -> None:
@@ -77,6 +78,7 @@ def test_an_embedder_centres_before_it_normalises(tiny_path: Path, tmp_path: Pat
     np.testing.assert_allclose(Embedder.load(tmp_path).encode(TEXTS), embedder.encode(TEXTS), atol=1e-6)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("head", [LastTokenPooling, ConcatPooling])
 def test_sentence_transformers_centres_as_we_do(tiny_path: Path, tmp_path: Path, head: Any, normalize: bool) -> None:

@@ -189,6 +189,7 @@ def test_an_export_is_not_taken_for_a_bare_decoder(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "o.npy").exists()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -241,6 +242,7 @@ def test_what_is_wrong_is_one_sentence(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_model_that_is_not_there_is_found_out_without_mteb(
     run_folder: Path, sts: Path, tmp_path: Path, saved: bool

@@ -233,6 +233,7 @@ def test_a_wrong_model_is_one_sentence_before_anything_is_scored(
     assert printed.err.count("\n") == 1
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -37,6 +37,7 @@ def composed(*overrides: str) -> dict[str, Any]:
     return plain
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_its_targets_bind(option: str) -> None:
     needs_path = option == "data=paper_csv" or option.startswith("experiment=paper")

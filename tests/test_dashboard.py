@@ -82,6 +82,7 @@ def fresh_wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     wandb.teardown()
 
 
+@pytest.mark.slow
 def test_offline_the_report_is_recorded_and_the_workspace_left_out(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,7 @@ def test_offline_the_report_is_recorded_and_the_workspace_left_out(
     assert record.summary["figures/report._type"] == "html-file"
 
 
+@pytest.mark.slow
 def test_a_report_is_recorded_where_the_runs_are_and_nothing_of_that_stops_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -144,6 +146,7 @@ def test_what_varies_is_found(study: Path) -> None:
     assert found.view.groups == ["pooling"]
 
 
+@pytest.mark.slow
 def test_without_an_account_there_is_one_sentence(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

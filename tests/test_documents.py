@@ -190,7 +190,14 @@ def test_command_runs(command: str, checkout: Path, programs: WarmPrograms) -> N
         words = [str(next(checkout.glob(word))) if "*" in word else word for word in words]
         if "synth" in words and "--inspect" not in words and "generator=" not in command:
             words += ["generator.model=embedded:tiny", "mine.model=embedded:tiny", "gates=none"]
-    code, _, errors = programs.run(words)
+    if "trainer.devices" in command:  # it starts itself again as it was started
+        more = {**os.environ, **environment(checkout)}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=checkout, env=more, capture_output=True, text=True, timeout=300
+        )
+        code, errors = done.returncode, done.stderr
+    else:
+        code, _, errors = programs.run(words)
     if any(name in command for name in NEEDS_HUB):
         assert code in (1, 2), errors
         assert "Traceback" not in errors

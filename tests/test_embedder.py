@@ -45,6 +45,7 @@ def embedder(path: Path, head: Callable[[int], PoolingHead] = MeanPooling, templ
     return built
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("template", ["{text}", CLUSTER])
 @pytest.mark.parametrize("head", HEADS)
 def test_a_vector_does_not_depend_on_batch_or_order(tiny_path: Path, head: str, template: str) -> None:
@@ -166,6 +167,7 @@ def test_normalize_false_gives_raw_states(tiny_path: Path) -> None:
     np.testing.assert_allclose(raw / np.linalg.norm(raw), unit, atol=1e-6)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("head", HEADS)
 def test_a_saved_embedder_gives_the_same_vectors(

@@ -115,6 +115,7 @@ def test_only_line_feeds_end_a_line(tmp_path: Path, name: str, content: bytes, l
     assert np.load(tmp_path / "out.npy")[:, 0].tolist() == [len(line) for line in lines]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("rows", range(CHUNK, len(LINES) + CHUNK, 3 * CHUNK))
 def test_a_stop_between_data_and_mark_ends_in_the_same_bytes(
     encode: Callable[..., int],
@@ -207,6 +208,7 @@ def test_what_belongs_to_others_starts_anew_and_says_so(
     assert (tmp_path / "out.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("options", [{"template": "Other: {text}"}, {"normalize": False}, {"centre": True}])
 def test_another_prompt_head_or_centring_is_another_model(
     encode: Callable[..., int],
@@ -229,6 +231,7 @@ def test_another_prompt_head_or_centring_is_another_model(
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), other.encode(LINES), atol=1e-6)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("damage", ["", "{", '{"done": 8}', "[]"])
 def test_a_damaged_state_starts_anew(
     encode: Callable[..., int], stopped: Callable[..., int], tmp_path: Path, damage: str

@@ -71,6 +71,7 @@ def by_hand(embedder: Embedder, batch: Pool) -> tuple[float, dict[str, Tensor]]:
     return float(loss.detach()), gradients(embedder)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("attention", ["causal", "bidirectional"])
 @pytest.mark.parametrize("head", [MeanPooling, LastTokenPooling, EosPooling, AttentionPooling])
 @pytest.mark.parametrize("grad_cache", [False, True])
@@ -97,6 +98,7 @@ def test_grad_cache_replays_dropout(tiny_path: Path) -> None:
     assert_close(*found)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize("grad_cache", [False, True])
 @pytest.mark.parametrize("tokens", [1, 40])
@@ -120,6 +122,7 @@ def test_dropout_is_on_and_the_same_however_the_pool_is_cut(
     assert any(not torch.allclose(without[name], expected[name], atol=1e-4) for name in without)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
 @pytest.mark.parametrize("grad_cache", [False, True])
 def test_checkpointed_blocks_give_the_same_gradients_with_dropout_on(

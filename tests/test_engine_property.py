@@ -88,6 +88,7 @@ def covering() -> list[Case]:
     return cases
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("case", covering(), ids=lambda case: "-".join(map(str, case.values())).replace(" ", "_"))
 def test_the_engine_gives_what_one_batch_gives_by_hand(
     tiny_path: Path, case: Case, monkeypatch: pytest.MonkeyPatch

@@ -98,6 +98,7 @@ WRITTEN_FOR_LONGER_NAMES = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("settings", WRITTEN_FOR_LONGER_NAMES.values(), ids=WRITTEN_FOR_LONGER_NAMES)
 def test_settings_for_the_longer_names_are_understood(
     make_decoder: MakeDecoder, tmp_path: Path, settings: dict[str, Any]

@@ -72,6 +72,7 @@ def test_a_step_out_of_memory_is_made_again_with_the_same_gradients(
     assert max(asked) <= 130  # the next step is cut finer at once
 
 
+@pytest.mark.slow
 def test_a_text_that_does_not_fit_alone_is_one_sentence(tiny_path: Path) -> None:
     module, batch = make(tiny_path)
     longest = max(len(row) for pool in batch.pools for row in (*pool.anchors, *pool.positives, *pool.negatives))

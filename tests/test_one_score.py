@@ -104,7 +104,8 @@ def test_every_way_to_score_a_model_agrees(
     tasks = f"[{files[0]},{files[1]}]"
     code, printed = run(
         *settings, f"data.path={pairs}", "trainer.max_steps=2", "trainer.batch_size=8", "trainer.warmup=1",
-        f"eval.tasks={tasks}", f"eval.dev={tasks}", "trainer.eval_every=2", "eval.allow_overlap=true", "export=true",
+        f"eval.tasks={tasks}", f"eval.dev={tasks}", "trainer.eval_every=2", "eval.allow_overlap=true",
+        "eval.intrinsic=false", "export=true",
     )  # fmt: skip
     assert code == 0, printed
     (folder,) = (path.parent for path in (tmp_path / "runs").glob("*/*/result.json"))

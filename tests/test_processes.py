@@ -14,7 +14,7 @@ from embedllm.processes import Processes
 Found = list[dict[str, dict[str, Any]]]
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[2, 3])
 def found(request: pytest.FixtureRequest, tiny_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     """What each of two or three processes found in each scenario."""
     folder = tmp_path_factory.mktemp("processes")
@@ -24,6 +24,7 @@ def found(request: pytest.FixtureRequest, tiny_path: Path, tmp_path_factory: pyt
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_losses_gradients_and_weights_are_those_of_one_process(found: Found, tiny_path: Path, name: str) -> None:
     expected = train(tiny_path, Processes(), SCENARIOS[name])
@@ -37,6 +38,7 @@ def test_losses_gradients_and_weights_are_those_of_one_process(found: Found, tin
         assert ours["tokens"][0] == expected["tokens"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_all_processes_hold_the_same_bits(found: Found, name: str) -> None:
     first, *others = (rank[name] for rank in found)

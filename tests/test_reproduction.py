@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,10 +56,18 @@ def change(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def made(run: Run, tmp_path: Path) -> Path:
-    """The folder of a run that only measures vectors: it takes no time."""
-    assert run("eval.tasks=[]", "eval.intrinsic=false")[0] == 0
+def made(run: Run, kept: Path, tmp_path: Path) -> Path:
+    """The folder of a run that scores nothing, made once and copied."""
+    if not (kept / "runs").exists():
+        assert run("eval.tasks=[]", "eval.intrinsic=false")[0] == 0
+        (tmp_path / "runs").rename(kept / "runs")
+    shutil.copytree(kept / "runs", tmp_path / "runs")
     return only(tmp_path)
 
 
@@ -113,6 +122,7 @@ def test_nothing_has_changed_right_after_the_run(made: Path, capsys: pytest.Capt
     assert [line for line in said.splitlines()[:-1] if "commit" not in line] == []
 
 
+@pytest.mark.slow
 def test_in_a_checkout_the_command_is_that_of_the_readme(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,6 +130,7 @@ def test_in_a_checkout_the_command_is_that_of_the_readme(
     assert " python train.py pooling=mean " in reproduced(made, capsys)[0]
 
 
+@pytest.mark.slow
 def test_the_options_of_groups_are_typed_as_options(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +170,7 @@ def trained(run: Run, made: Path, tmp_path: Path, labelled: Path, monkeypatch: p
     return made
 
 
+@pytest.mark.slow
 def test_files_are_found_from_another_folder(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +191,7 @@ def test_files_that_changed_are_named(trained: Path, tmp_path: Path, capsys: pyt
     assert "warning: eval.tasks: 'animals.csv' has changed since: SHA-256 " in said
 
 
+@pytest.mark.slow
 def test_files_that_are_gone_are_named(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("pairs.csv", "animals.csv"):
         (tmp_path / name).unlink()
@@ -188,6 +201,7 @@ def test_files_that_are_gone_are_named(trained: Path, tmp_path: Path, capsys: py
     assert "warning: eval.tasks: 'animals.csv': no file at" in said
 
 
+@pytest.mark.slow
 def test_settings_that_mean_another_run_here_are_said_to(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +236,7 @@ def test_what_is_no_run_is_one_sentence(
     assert printed.out == ""
 
 
+@pytest.mark.slow
 def test_a_run_of_a_version_that_lacked_a_setting_gets_its_default(
     made: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +248,7 @@ def test_a_run_of_a_version_that_lacked_a_setting_gets_its_default(
     assert "compare then" in said
 
 
+@pytest.mark.slow
 def test_what_is_to_be_compared_then_is_quoted_for_a_shell(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, said = reproduced(made, capsys, "--runs-dir", "my runs")
     (line,) = [line for line in said.splitlines() if line.startswith("compare then: ")]
@@ -247,6 +263,7 @@ def test_a_setting_that_this_version_does_not_have_is_named(made: Path, capsys: 
     assert "of_old" in capsys.readouterr().err
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "value",
     [
@@ -262,6 +279,7 @@ def test_any_text_comes_back_through_shell_and_hydra(value: str) -> None:
     assert made["prompt"]["template"] == value
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "words",
     [

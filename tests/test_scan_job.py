@@ -114,6 +114,7 @@ def test_a_pooling_that_is_chosen_for_a_scan_is_said_to_have_no_effect(run: Run)
     assert "pooling=mean has no effect on a scan; scan.poolings names its heads" in run("scan.poolings=[last]")[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_over_what_a_scan_does_not_heed_is_one_scan(run: Run, tmp_path: Path) -> None:
     code, printed = run("-m", "scan.poolings=[last]", "pooling=mean,last", "prompt=cluster")
     assert code == 0
@@ -185,6 +186,7 @@ def test_a_task_that_cannot_be_had_leaves_the_others(run: Run, tmp_path: Path, l
     assert not (tmp_path / "runs" / "scratch" / "ranking.csv").exists()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -233,6 +235,7 @@ def test_scans_of_two_models_and_templates_are_told_apart(run: Run, tmp_path: Pa
     }
 
 
+@pytest.mark.slow
 def test_scans_of_different_tasks_are_not_ranked(run: Run, tmp_path: Path, labelled: Path) -> None:
     more = labelled.with_name("more.csv")
     more.write_text(labelled.read_text() + "another,cat\n")
@@ -242,6 +245,7 @@ def test_scans_of_different_tasks_are_not_ranked(run: Run, tmp_path: Path, label
     assert not (tmp_path / "runs" / "scan" / "ranking.csv").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_a_task_is_added_loses_no_cell(
     run: Run, tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +270,7 @@ def test_an_interrupt_while_a_task_is_added_loses_no_cell(
     assert sum("more" in cell["tasks"] for cell in scan["cells"]) == 2
 
 
+@pytest.mark.slow
 def test_a_scan_without_the_cache_keeps_no_vector(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm.scan.vector_cache import VectorCache
 
@@ -277,6 +282,7 @@ def test_a_scan_without_the_cache_keeps_no_vector(run: Run, tmp_path: Path, monk
     assert not any(folder.exists() for folder in folders)
 
 
+@pytest.mark.slow
 def test_the_overlay_has_every_setting_of_the_model(run: Run, tmp_path: Path) -> None:
     settings = ["prompt=cluster", "prompt.bos=true", "model.max_length=40"]
     assert run("scan.poolings=[mean]", *settings, "study=scan")[0] == 0

@@ -177,6 +177,7 @@ def test_the_average_is_kept_if_it_is_better(
     assert same(adapter(tmp_path, "averaged"), expected)
 
 
+@pytest.mark.slow
 def test_patience_ends_the_training(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, [1, 9, 5])
     assert run("patient", "eval.patience=1") == 0
@@ -210,6 +211,7 @@ def test_a_signal_during_an_evaluation_changes_nothing_of_the_result(
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_is_not_trained_on_when_it_is_resumed(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_development_task_that_fails_stops_the_run(
     assert "eval.dev: dev was not scored at step 0: no data" in capsys.readouterr().err
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -256,6 +259,7 @@ def test_what_is_wrong_is_one_sentence(
     assert "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_the_overlap_can_be_asked_for(run: Run, tmp_path: Path) -> None:
     assert run("overlap", f"eval.dev=[{tmp_path / 'labels.csv'}]", "eval.allow_overlap=true") == 0
 

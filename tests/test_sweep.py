@@ -38,6 +38,7 @@ def jobs(name: str) -> list[list[str]]:
     return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0]
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", SWEEPS)
 def test_the_first_and_last_job_of_every_sweep_can_be_made(name: str) -> None:
     made = jobs(name)
@@ -60,6 +61,7 @@ def test_every_study_of_the_paper_has_a_small_twin() -> None:
     assert {f"{size}_{study}" for size in ("paper", "small") for study in STUDIES} <= set(SWEEPS)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_papers_studies_are_of_both_its_models_and_vary_what_their_twins_do(study: str) -> None:
     swept = {size: {word.partition("=")[0] for job in jobs(f"{size}_{study}") for word in job} for size in SIZES}
@@ -123,6 +125,7 @@ def test_only_what_is_missing_or_failed_is_launched(run: Run, tmp_path: Path, mo
     assert len(made) == 4
 
 
+@pytest.mark.slow
 def test_the_table_holds_runs_that_were_done_before(run: Run) -> None:
     run("pooling=last")
     _, printed = run("-m", "pooling=mean,last")
@@ -165,6 +168,7 @@ def test_jobs_that_are_refused_are_in_the_plan_with_their_error(run: Run, tmp_pa
     assert good["error"] is None
 
 
+@pytest.mark.slow
 def test_the_weights_of_jobs_in_a_row_are_loaded_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedllm import backbone, blueprint, kept
 
@@ -181,6 +185,7 @@ def test_the_weights_of_jobs_in_a_row_are_loaded_once(run: Run, monkeypatch: pyt
     assert len(compiled) == 2
 
 
+@pytest.mark.slow
 def test_weights_that_were_kept_give_the_scores_of_weights_of_their_own(run: Run, tmp_path: Path) -> None:
     from embedllm import kept
 
@@ -193,6 +198,7 @@ def test_weights_that_were_kept_give_the_scores_of_weights_of_their_own(run: Run
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_training_keeps_no_weights(run: Run) -> None:
     from embedllm import kept
 
@@ -205,6 +211,7 @@ def test_a_training_keeps_no_weights(run: Run) -> None:
     assert not kept._backbones
 
 
+@pytest.mark.slow
 def test_sweep_state_is_that_of_the_last_program(run: Run) -> None:
     run("-m", "pooling=mean,last", "eval.tasks=[]")
     assert len(sweep.SWEEP.jobs) == 2

@@ -105,6 +105,7 @@ def test_more_tasks_are_scored_without_scoring_the_old_ones_again(
     assert "pooling  prompt  animals  pairs  mean" in " ".join(printed.split("\n")).replace("   ", "  ")
 
 
+@pytest.mark.slow
 def test_the_mean_and_the_table_are_of_the_tasks_asked_for(
     run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_an_interrupt_while_scoring_keeps_the_tasks_that_are_done(
     assert results(tmp_path)["mean-none"]["tasks"].keys() == {"animals", "more"}
 
 
+@pytest.mark.slow
 def test_the_flag_of_a_sweep_may_stand_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +178,7 @@ def test_the_flag_of_a_sweep_may_stand_anywhere(
     assert len(list(tmp_path.glob("*/*/result.json"))) == 2
 
 
+@pytest.mark.slow
 def test_changed_documents_are_scored_again(
     run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
 ) -> None:
@@ -187,6 +190,7 @@ def test_changed_documents_are_scored_again(
     assert results(tmp_path)["mean-none"]["tasks"]["animals"]["documents"] == 37
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_be_had_leaves_the_others_and_is_tried_again(
     run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_task_that_cannot_be_had_leaves_the_others_and_is_tried_again(
     assert "already done" in run(TASKS.format(labelled))[1]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("architecture", ["qwen3", "gemma3", "gpt2"])
 def test_a_folder_of_another_architecture_is_scored(
     run: Callable[..., tuple[int, str]], tmp_path: Path, make_decoder: Callable[[str], Path], architecture: str
@@ -269,6 +274,7 @@ def test_a_crash_is_written_down_and_the_run_is_tried_again(
     assert not error.exists()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -328,6 +334,7 @@ def test_what_is_wrong_is_one_sentence_and_no_run(
     assert not list((tmp_path / "runs").glob("*/*/"))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -416,6 +423,7 @@ def test_what_a_killed_process_left_is_removed(run: Callable[..., tuple[int, str
     assert not list(folder.path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_leaves_the_old_one_and_says_why(
     run: Callable[..., tuple[int, str]], tmp_path: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,6 +448,7 @@ def test_an_export_that_fails_leaves_the_old_one_and_says_why(
     assert "Use it, in Python" not in printed
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_exported_if_its_model_can_be(
     run: Callable[..., tuple[int, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,6 +460,7 @@ def test_a_finished_run_is_exported_if_its_model_can_be(
     assert "Traceback" not in printed
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("words", [[], ["-m", "pooling=mean,last"]])
 def test_a_dry_run_leaves_nothing(run: Callable[..., tuple[int, str]], tmp_path: Path, words: list[str]) -> None:
     code, printed = run(*words, *TRAINING, "dry_run=true", "eval.tasks=[]")
@@ -459,6 +469,7 @@ def test_a_dry_run_leaves_nothing(run: Callable[..., tuple[int, str]], tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["animals.csv"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_leaves_what_is_there(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     run("eval.tasks=[]")
     before = sorted((tmp_path / "runs").rglob("*"))
@@ -474,6 +485,7 @@ def test_a_run_without_tasks_says_where_it_is(run: Callable[..., tuple[int, str]
     assert "pooling  prompt" not in printed
 
 
+@pytest.mark.slow
 def test_where_positives_came_from_is_in_the_result(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     run(*TRAINING, "eval.tasks=[]", "data=wikipedia_articles")
     run(*TRAINING, "eval.tasks=[]", "study=other")

@@ -113,6 +113,7 @@ def test_a_training_leaves_scores_before_and_after_and_a_small_model(
     assert "95 % interval" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_evidence_of_both_stages_is_kept(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +181,7 @@ def test_scoring_or_not_changes_no_bit_of_the_weights(
     assert weights(only_run(tmp_path / "a")) == weights(only_run(tmp_path / "b"))
 
 
+@pytest.mark.slow
 def test_a_signal_that_a_launcher_handles_is_left_to_it(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +240,7 @@ def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
     assert metrics(run) == metrics(only_run(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_texts(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,6 +254,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_texts(
     assert [len(pool) for pool in pools] == [8, 8]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_nan_is_refused(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -270,6 +274,7 @@ def test_a_checkpoint_with_nan_is_refused(
     assert f"NaN or infinity in 'state_dict.{name}'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_labels_supervise(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = next(s for s in settings if s.startswith("eval.tasks")).removeprefix("eval.tasks=[").removesuffix("]")
     more = [f"data.path={path}", "data.anchor=text", "data.label=label", "data.augment=null"]
@@ -291,6 +296,7 @@ def test_a_run_goes_on_from_another_ones_adapter(
     assert second["tasks"]["labels"]["before"] == pytest.approx(after, abs=1e-9)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -381,6 +387,7 @@ def test_five_kills_change_no_bit(settings: list[str], tmp_path: Path, monkeypat
     assert metrics(cut) == metrics(uncut)
 
 
+@pytest.mark.slow
 def test_positives_that_nothing_tells_from_their_anchors_are_refused(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -429,6 +436,7 @@ def test_a_learned_temperature_is_trained_logged_and_resumed(
     assert len(set(temperatures)) == STEPS
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_before_the_weights_load(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

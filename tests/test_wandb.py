@@ -106,12 +106,14 @@ def test_a_resumed_run_is_one_w_and_b_run_with_one_whole_record(
     assert (record.summary["score"], record.exit_code) == (42, 0)
 
 
+@pytest.mark.slow
 def test_a_failed_run_says_so(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracker(folder).finish({}, failed=True)
     assert [record.exit_code for record in read(folder.path)] == [1]
 
 
+@pytest.mark.slow
 def test_the_environment_variables_of_wandb_come_first(
     folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +220,7 @@ def test_an_init_that_raises_online_is_made_offline(
     assert [record.summary["score"] for record in read(folder.path)] == [42]
 
 
+@pytest.mark.slow
 def test_a_log_that_raises_in_the_middle_ends_the_w_and_b_run_only(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(1 - a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
 @pytest.mark.parametrize("template", ["{text}", PROMPT])
 @pytest.mark.parametrize("pooling", ["last", "mean", "text"])

@@ -80,6 +80,7 @@ def test_a_text_that_is_too_long_is_cut_and_said_to_be(
     assert "the text is cut: with its prompt it has " in printed
 
 
+@pytest.mark.slow
 def test_a_corpus(
     make_run: Callable[..., Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_corpus(
     assert content == pytest.approx(content_by_hand(Embedder.load(run), read_corpus(str(corpus), "text", 8)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_that_differ_are_told_apart(
     make_run: Callable[..., Path], corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +121,7 @@ def test_heads_that_differ_are_told_apart(
     assert "as MeanPooling over the text weighs their states (other)" in printed
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("text", ["it costs $$", "a $x^$ b", "$"])
 def test_dollar_signs_are_no_formula(text: str, tiny_path: Path, tmp_path: Path) -> None:
     embedder = Embedder.from_pretrained(str(tiny_path), head=LastTokenPooling)
@@ -209,6 +212,7 @@ def test_an_adapter_of_another_base_is_one_sentence(
     assert "does not fit the model" in sentence
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("what", ["--corpus", "--text"])
 def test_a_file_that_holds_something_else_is_not_written_over(
     what: str, tiny_path: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

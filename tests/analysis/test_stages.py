@@ -43,6 +43,7 @@ def test_before_has_the_head_that_training_starts_from(make_run: Callable[..., P
         assert embedder.head.query.any()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_centred_is_centred_before_and_along_its_training_too(make_run: Callable[..., Path]) -> None:
     run = make_run()
     embedder = Embedder.load(run)

@@ -56,6 +56,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_transductive_encoder_is_fitted_once_to_all_texts_of_each_task(
     topics: Path, pairs: Path, hash_encoder: Callable[..., Any]
 ) -> None:

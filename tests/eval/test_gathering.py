@@ -86,6 +86,7 @@ def pair_digests(path: Path) -> list[str]:
     return digests((row["sentence1"], row["sentence2"]) for row in rows_of(path)).tolist()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("limit", [None, 30])
 def test_classes(topics: Path, hash_encoder: Encoder, limit: int | None) -> None:
     encoder = hash_encoder()
@@ -131,6 +132,7 @@ def test_a_text_that_occurs_with_two_labels_keeps_both(write_csv: Callable[..., 
     assert evidence.documents.tolist() == digests((text,) for text, _ in rows).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:An input array is constant", "ignore:Number of distinct clusters")
 def test_what_has_no_score_has_no_evidence(topics: Path, pairs: Path, duplicates: Path, hash_encoder: Encoder) -> None:
     class Broken:
@@ -186,6 +188,7 @@ KINDS: dict[str, type[AnyEvidence] | None] = {
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", KINDS)
 def test_tasks_of_a_mirror(case: str, tmp_path: Path, hash_encoder: Encoder) -> None:
     name = build(tmp_path, case)

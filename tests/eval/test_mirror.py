@@ -55,6 +55,7 @@ def through_the_mirror(name: str, mirror: Path, encoder: Any, max_documents: int
     return evaluated(mteb, prepared.load(), encoder)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("case", CASES)
 def test_scores_are_those_of_mteb_on_the_same_data_to_the_last_bit(case, tmp_path, hash_encoder, monkeypatch) -> None:
     monkeypatch.setattr("embedllm.eval.tasks.hub_is_reachable", lambda: pytest.fail("the Hub was asked"))

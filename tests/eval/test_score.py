@@ -226,6 +226,7 @@ def test_a_task_whose_data_cannot_be_had_fails_alone_and_the_hub_is_asked_once(
     assert asked == ["head"]
 
 
+@pytest.mark.slow
 def test_wrong_input_is_found_before_anything_is_embedded(topics, write_csv, hash_encoder):
     bad = write_csv([("text", "label"), ("a", "x")], name="bad.csv")
     for last in (str(bad), "NoSuchTaskAnywhere"):

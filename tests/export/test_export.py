@@ -83,6 +83,7 @@ def test_a_head_that_does_not_normalize_keeps_the_length_of_vectors(
     assert not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.1)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
 def test_what_was_trained_is_merged(build: Any, tmp_path: Path, kind: str) -> None:
     base = build("llama")
@@ -104,6 +105,7 @@ def test_a_merge_that_loses_the_adapter_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["saved"]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("dtype", "architecture"), [("bfloat16", "llama"), ("float16", "llama"), ("bfloat16", "gemma3")]
 )
@@ -123,6 +125,7 @@ def test_a_cut_decoder_stays_cut(build: Any, tmp_path: Path, architecture: str) 
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_hidden_layers"] == 3
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
 def test_two_sided_attention_is_exported_with_a_note(build: Any, tmp_path: Path, architecture: str) -> None:
     build(architecture, attention="bidirectional").save(tmp_path / "saved")
@@ -181,6 +184,7 @@ def test_adapter_only_holds_the_adapter_and_names_its_base(build: Any, tmp_path:
     assert any(model.spec.name in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_files_have_the_mode_that_the_umask_gives(build: Any, tmp_path: Path) -> None:
     model = build("llama", adapter=AdapterSpec("lora", r=4))
     model.centre()

@@ -26,6 +26,7 @@ def shorter_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "SAMPLES", samples)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("prompt", PROMPTS)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3"])
 @pytest.mark.parametrize("head", EXPORTABLE)

@@ -76,6 +76,7 @@ def test_the_real_model_is_packed(smollm2_path: Path, dtype: str) -> None:
     assert packs(model, short_attention(model))
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("grad_cache", [False, True])
 @pytest.mark.parametrize("head", [MeanPooling, LastTokenPooling, AttentionPooling])

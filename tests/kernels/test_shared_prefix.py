@@ -77,6 +77,7 @@ def test_rows_that_begin_otherwise_and_short_prefixes_are_read_whole(tiny_path: 
     assert bare.shared_tokens(bare.tokenize(["a cat", "a car"])) == 0
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("grad_cache", [False, True])
 @pytest.mark.parametrize("head", [MeanPooling, LastTokenPooling])

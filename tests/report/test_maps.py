@@ -1,5 +1,6 @@
 """The map of a task before and after a training."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +19,24 @@ def blobs(spread: float, labels: list[str]) -> np.ndarray:
     return np.stack([centres[label] + spread * rng.standard_normal(12) for label in labels]).astype(np.float32)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path / "run")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = RunFolder(tmp_path_factory.mktemp("made") / "run")
     labels = [f"class {i % 12}" for i in range(96)]
     texts = [f"text {i}" for i in range(96)]
     for stage, spread in (("before", 6.0), ("after", 0.5)):
         gather(texts, labels, blobs(spread, labels), 50.0).save(folder.evidence(stage, "blobs"))
     entry = {"metric": "v_measure", "main_score": 97.0, "before": 31.5, "gain": {"low": 60.0, "high": 70.0}}
     folder.write_result({"tasks": {"blobs": entry, "sts": {"metric": "cosine_spearman", "main_score": 1.0}}})
-    return folder
+    return folder.path
 
 
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> RunFolder:
+    return RunFolder(Path(shutil.copytree(made, tmp_path / "run")))
+
+
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
 def test_a_map_is_written(run: RunFolder, tmp_path: Path, suffix: str) -> None:
     figure = tmp_path / "new" / f"map{suffix}"
@@ -45,6 +52,7 @@ def test_it_shows_scores_interval_and_eight_classes(run: RunFolder, tmp_path: Pa
         assert f"<!-- {text}" in comments or f"{text}" in comments, text
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(run: RunFolder, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         main(["map", str(run.path), "-o", str(tmp_path / name)])

@@ -88,6 +88,7 @@ def assert_equal(found: Sequence[npt.NDArray[np.float32]], wanted: Sequence[npt.
         np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("template", ["{text}", CLUSTER])
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2", "olmo2"])
 def test_one_pass_equals_an_embedder_for_each_variant(
@@ -101,7 +102,7 @@ def test_one_pass_equals_an_embedder_for_each_variant(
 
 
 @pytest.mark.parametrize("template", ["{text}", CLUSTER])
-@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize("architecture", ["llama", pytest.param("gemma3", marks=pytest.mark.slow)])
 def test_attention_both_ways_gets_a_pass_without_eos(
     make_decoder: Callable[[str], Path], architecture: str, template: str
 ) -> None:
