@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--sentences", type=int, default=500)
-    parser.add_argument("--attribute", type=int, default=100, help="of the sentences; default: 100")
+    parser.add_argument("--attribute", type=int, default=40, help="of the sentences; default: 40")
     parser.add_argument("--documents", type=int, default=512, help="of each scored task; default: 512")
     options = parser.parse_args()
     data = os.environ.get("EMBEDLLM_DATA")

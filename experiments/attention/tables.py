@@ -1,4 +1,4 @@
-"""Tabulate and draw what ``measure.py`` wrote: ``python experiments/attention/tabulate.py runs/attention/last-*``.
+"""Tabulate and draw what ``measure.py`` wrote: ``python experiments/attention/tables.py runs/attention/last-*``.
 
 Seeds that ``results.csv`` has already stay in it, so that the study can be made in parts, on several machines.
 """
@@ -53,7 +53,8 @@ def main() -> None:
     for stage in stages:
         cells = [[found[stage][column] for found in tables.values()] for column in COLUMNS]
         print(f"| {stage} | {' | '.join(cell(numbers) for numbers in cells)} |")
-    print(f"\nPercent; means over {len(tables)} seeds, with the lowest and the highest of them.")
+    several = f"means over {len(tables)} seeds, with the lowest and the highest of them"
+    print(f"\nPercent; {several if len(tables) > 1 else 'one seed'}.")
     draw(tables, stages, options.out / "shift.png")
 
 
