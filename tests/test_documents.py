@@ -151,7 +151,15 @@ def _make_adapter(base: Path, folder: Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {"EMBEDLLM_DATA": str(folder), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    more = {"EMBEDLLM_DATA": str(folder), "WANDB_MODE": "offline", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    return {**os.environ, **more}
+
+
+def run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -190,19 +198,13 @@ def test_command_runs(command: str, checkout: Path, programs: WarmPrograms) -> N
         words = [str(next(checkout.glob(word))) if "*" in word else word for word in words]
         if "synth" in words and "--inspect" not in words and "generator=" not in command:
             words += ["generator.model=embedded:tiny", "mine.model=embedded:tiny", "gates=none"]
-    if "trainer.devices" in command:  # it starts itself again as it was started
-        more = {**os.environ, **environment(checkout)}
-        done = subprocess.run(
-            [sys.executable, *words], cwd=checkout, env=more, capture_output=True, text=True, timeout=300
-        )
-        code, errors = done.returncode, done.stderr
-    else:
-        code, _, errors = programs.run(words)
+    again = "trainer.devices" in command  # it starts itself again as it was started
+    done = run(words, checkout) if again else programs.run(words)
     if any(name in command for name in NEEDS_HUB):
-        assert code in (1, 2), errors
-        assert "Traceback" not in errors
+        assert done.returncode in (1, 2), done.stderr
+        assert "Traceback" not in done.stderr
     else:
-        assert code == 0, errors
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -210,9 +212,7 @@ def test_the_tests_in_the_pages_pass(checkout: Path) -> None:
     """Those that a newcomer writes, and those that find what the newcomer has written."""
     paths = dict.fromkeys(word for command in TESTS for word in shlex.split(command)[3:])
     assert {str(block.file) for block in FILES if str(block.file).startswith("tests/")} <= set(paths)
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
-    more = {**os.environ, **environment(checkout)}
-    done = subprocess.run(words, cwd=checkout, env=more, capture_output=True, text=True, timeout=600, check=False)
+    done = run(["-m", "pytest", "-q", "-p", "no:cacheprovider", *paths], checkout)
     assert done.returncode == 0, done.stdout
 
 

@@ -21,29 +21,29 @@ LIMIT_S = 300
 
 
 class WarmPrograms:
-    """The process that forks; ``folder`` is where programs run and where modules are found first."""
+    """The process that forks; ``folder`` is where programs run."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             cwd=folder,
-            env={**os.environ, **environment, "PYTHONPATH": str(folder)},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def run(self, words: Sequence[str]) -> tuple[int, str, str]:
-        """Run ``train.py`` with arguments, or ``-m`` and a module; return its exit code, output and errors."""
+    def run(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run ``train.py`` with arguments, or ``-m`` and a module."""
         printed = [self.folder.with_name(f"{self.folder.name}.{name}") for name in ("output", "errors")]
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([list(words), *map(str, printed)]) + "\n")
+        self.process.stdin.write(json.dumps([words, *map(str, printed)]) + "\n")
         self.process.stdin.flush()
         code = int(self.process.stdout.readline())
         output, errors = (path.read_text(encoding="utf-8") for path in printed)
-        return code, output, errors
+        return subprocess.CompletedProcess(words, code, output, errors)
 
     def close(self) -> None:
         """End it."""
@@ -78,9 +78,7 @@ def become(words: Sequence[str], output: str, errors: str) -> None:
         else:
             sys.argv = list(words)
             runpy.run_path(words[0], run_name="__main__")
-    except SystemExit:
-        raise
-    except BaseException:
+    except Exception:
         traceback.print_exc()
         sys.exit(1)
     sys.exit(0)
