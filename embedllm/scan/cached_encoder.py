@@ -31,7 +31,8 @@ Vectors = npt.NDArray[np.float32]
 
 log = logging.getLogger(__name__)
 
-_TEXTS = 1024  # computed and kept at a time: what an interrupt loses
+_TEXTS = 128  # computed and kept at a time: what an interrupt loses, and how often the bar moves
+_TEXTS_OF_ACCELERATOR = 2048  # whose batches are larger
 _NUMBERS = 2**26  # of all variants together at a time, 256 MB
 
 
@@ -107,8 +108,7 @@ class CachedEncoder:
         known = self.cache.get(self.key, list(unique))
         # Like lengths together: batches are cut within a chunk.
         missing = sorted((text for text in unique if text not in known), key=len, reverse=True)
-        width = sum(plan.head.output_size for plan in self.plans.values())
-        step = max(1, min(_TEXTS, _NUMBERS // width))
+        step = self._texts_at_a_time() if missing else 1
         with tqdm(total=len(missing), unit="text", desc="encode", disable=not (progress and missing)) as bar:
             for start in range(0, len(missing), step):
                 chunk = missing[start : start + step]
@@ -118,6 +118,12 @@ class CachedEncoder:
         for row, text in enumerate(texts):
             found[row] = known[text]
         return found
+
+    def _texts_at_a_time(self) -> int:
+        """Return how many texts are computed and kept at a time."""
+        texts = _TEXTS if self._scan.device.type == "cpu" else _TEXTS_OF_ACCELERATOR
+        width = sum(plan.head.output_size for plan in self.plans.values())
+        return max(1, min(texts, _NUMBERS // width))
 
     def _computed(self, texts: Sequence[str]) -> Vectors:
         """Compute and keep the vectors of all variants; return those of this one."""

@@ -42,6 +42,7 @@ class Scan:
 
     def __init__(self, embedder: Embedder, plans: Sequence[Blueprint]) -> None:
         check_plans(plans, embedder.spec)
+        self.device = embedder.device
         self.widths = [plan.head.output_size for plan in plans]
         eos = [i for i, plan in enumerate(plans) if plan.head.appends_eos]
         plain = [i for i, plan in enumerate(plans) if not plan.head.appends_eos]

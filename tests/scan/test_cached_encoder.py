@@ -99,6 +99,28 @@ def test_chunks_keep_the_order(tiny_path: Path, cache: VectorCache, monkeypatch:
     np.testing.assert_allclose(again, whole, atol=1e-5)
 
 
+def test_an_interrupt_keeps_the_chunks_before_it(
+    tiny_path: Path, cache: VectorCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Sequence[str]] = []
+    encode = Scan.encode
+
+    def interrupted(scan: Scan, texts: Sequence[str]) -> list[np.ndarray]:
+        seen.append(texts)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return encode(scan, texts)
+
+    monkeypatch.setattr(Scan, "encode", interrupted)
+    texts = [f"text {number:04}" for number in range(300)]  # three chunks
+    encoder = CachedEncoder(drawn(tiny_path)[0], cache)
+    with pytest.raises(KeyboardInterrupt):
+        encoder.encode(texts)
+    encoder.encode(texts)
+    assert list(map(len, seen)) == [128, 128, 128, 44]
+    assert seen[2] == seen[1]
+
+
 def test_a_cache_that_is_too_small_changes_nothing(tiny_path: Path, tmp_path: Path) -> None:
     plans = drawn(tiny_path)
     found = CachedEncoder(plans[0], VectorCache(tmp_path, limit_gb=1e-9), plans).encode(TEXTS)
