@@ -55,6 +55,8 @@ class RunState:
     seconds: float | None = None
     """What the run took, or takes so far."""
     kind: str = ""
+    refused: bool = False
+    """Its settings are wrong, so it takes no time."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class StudyFolder:
 
     def _state(self, run: PlannedRun) -> RunState:
         if run.name is None:
-            return RunState(" ".join(run.settings), FAILED, run.error or "", kind=run.kind)
+            return RunState(" ".join(run.settings), FAILED, run.error or "", kind=run.kind, refused=True)
         return state_of(RunFolder(self.path / run.name), run)
 
 
@@ -188,7 +190,7 @@ def time_left(states: Iterable[RunState]) -> float | None:
     known = [state for state in states if state.state == DONE and state.seconds is not None]
     left = 0.0
     for state in states:
-        if state.state != DONE:
+        if state.state != DONE and not state.refused:
             alike = [other.seconds for other in known if other.kind == state.kind] or [one.seconds for one in known]
             if not alike:
                 return None

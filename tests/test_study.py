@@ -150,6 +150,15 @@ def test_time_left_is_that_of_runs_of_the_same_kind() -> None:
     assert time_left(done) == 0
 
 
+def test_settings_that_are_wrong_take_no_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = StudyFolder(tmp_path / "study")
+    study.write_plan(["x"], [*planned("done"), PlannedRun(None, ["loss.temperature=0"], kind="tiny", error="not 0")])
+    write(study, "done", "result.json", json.dumps(DONE))
+    assert time_left(study.states()[0]) == 0
+    assert main(["status", str(study.path)]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["  failed  loss.temperature=0  not 0"]
+
+
 def test_status_says_how_far_a_study_is(study: StudyFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(study.path)]) == 0
     printed = capsys.readouterr().out

@@ -36,7 +36,7 @@ def _status(options: argparse.Namespace) -> int:
     width = max((len(state.name) for state in shown), default=0)
     for state in sorted(shown, key=lambda state: (RUNNING, FAILED, MISSING, DONE).index(state.state)):
         print(f"  {state.state:8}{state.name:{width}}  {_detail(state)}".rstrip())
-    if counts[DONE] < len(states):
+    if left != 0:
         print(_time_left(left, counts))
     return 0
 
