@@ -75,10 +75,13 @@ def row_of(result: Mapping[str, Any], by: Sequence[str]) -> Row:
 
 
 def setting(result: Mapping[str, Any], name: str) -> str:
-    """Return the option of a group, or the value of a setting; of a file its name."""
+    """Return the option of a group, or the value of a setting as YAML has it; of a file its name."""
     if name in result["choices"]:
         return str(result["choices"][name])
-    return str(flatten(result["config"])[name]).rpartition("/")[2].removesuffix(".parquet").removeprefix("embedded:")
+    value = flatten(result["config"])[name]
+    if value is None:
+        return "null"
+    return str(value).rpartition("/")[2].removesuffix(".parquet").removeprefix("embedded:")
 
 
 def shown(value: Any) -> str:
