@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -130,6 +130,9 @@ class Checkpoints(Callback):
         self.signal = number
         if self.at_once:
             raise Interrupted(number)
+        if number == signal.SIGINT and self.processes.first:
+            with suppress(OSError):  # print() could be what the signal came into
+                os.write(2, b"\nstops after this step, which it keeps; Ctrl-C again stops at once\n")
 
     @contextmanager
     def stopping_at_once(self) -> Iterator[None]:

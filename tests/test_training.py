@@ -205,12 +205,14 @@ def test_a_signal_that_a_launcher_handles_is_left_to_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("at", "number"), [(3, signal.SIGTERM), (STEPS, signal.SIGTERM), (3, signal.SIGUSR1)])
+@pytest.mark.parametrize(
+    ("at", "number"), [(3, signal.SIGINT), (3, signal.SIGTERM), (STEPS, signal.SIGTERM), (3, signal.SIGUSR1)]
+)
 def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
     settings: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
     at: int,
     number: signal.Signals,
 ) -> None:
@@ -229,7 +231,9 @@ def test_an_interrupt_ends_after_a_whole_step_and_the_same_command_goes_on(
         patch.setattr(EmbedderModule, "_count", count_and_signal)
         assert train(settings, tmp_path / "cut", monkeypatch) == 128 + number
     assert signal.getsignal(number) == handler
-    assert "the same command goes on" in capsys.readouterr().err
+    printed = capfd.readouterr().err
+    assert "the same command goes on" in printed
+    assert ("stops after this step" in printed) == (number == signal.SIGINT)
     run = only_run(tmp_path / "cut")
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert state["global_step"] == at
