@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 1 something failed, 2 bad usage or input."""
     options, left_over = _parser().parse_known_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):  # ours and the Hub's, which tell of every request
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         _refuse(_take_settings(options, left_over))
         return int(options.run(options))

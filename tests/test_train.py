@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_stand_in import serving
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -534,3 +535,18 @@ def test_tasks_that_replace_those_of_a_suite_are_told(run: Callable[..., tuple[i
     code, printed = run("suite=quick", "prompt=none")
     assert code == 0
     assert "suite: quick was chosen, but eval.tasks names other tasks, and those count" in printed
+
+
+@pytest.mark.slow
+def test_the_requests_to_the_hub_are_not_told(tmp_path: Path) -> None:
+    with serving() as hub:
+        online = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+        done = subprocess.run(
+            [sys.executable, "-m", "embedllm.train", "model.name=someone/model", f"runs_dir={tmp_path}"],
+            env=online | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub")},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert "GET /api/models/someone/model" in hub.calls
+    assert "HTTP Request" not in done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """``embedllm export --push``, against a stand-in of the Hub."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_names_are_checked_first(
 ) -> None:
     assert refused(saved, tmp_path / "out", capsys, "--push", name) == sentence
     assert hub.calls == []
+
+
+def test_the_requests_are_not_told(hub: Hub, saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    hub.models[NAME] = Model(private=False)
+    assert export(saved, tmp_path / "out", "--push", NAME) == 2
+    assert len(hub.calls) > 1
+    assert not caplog.messages
 
 
 def test_a_public_model_is_no_surprise(
