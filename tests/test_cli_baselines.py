@@ -93,6 +93,7 @@ def evaluate(capsys: pytest.CaptureFixture[str]) -> Evaluate:
     return call
 
 
+@pytest.mark.slow
 def test_baselines_stand_beside_a_bare_decoder_and_a_model(
     evaluate: Evaluate, tiny_path: Path, saved: Path, exported: Path, sts: Path, labelled: Path
 ) -> None:

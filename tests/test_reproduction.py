@@ -113,6 +113,7 @@ def test_the_command_makes_a_scan_again(run: Run, tmp_path: Path, capsys: pytest
     assert cells[0] == cells[1]
 
 
+@pytest.mark.slow
 def test_nothing_has_changed_right_after_the_run(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command, said = reproduced(made, capsys)
     assert command.startswith("OMP_NUM_THREADS=")

@@ -126,6 +126,7 @@ def test_the_mean_and_the_table_are_of_the_tasks_asked_for(
     assert len(alone) == 1
 
 
+@pytest.mark.slow
 def test_other_weights_in_the_same_folder_are_another_run(
     run: Callable[..., tuple[int, str]], tmp_path: Path, tiny_path: Path
 ) -> None:
@@ -414,6 +415,7 @@ def test_a_finished_run_needs_no_lock(
     assert "already done" in printed
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_removed(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     run("eval.tasks=[]")
     folder = run_of(tmp_path)
@@ -478,6 +480,7 @@ def test_a_dry_run_leaves_what_is_there(run: Callable[..., tuple[int, str]], tmp
     assert sorted((tmp_path / "runs").rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_run_without_tasks_says_where_it_is(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
     code, printed = run(*TRAINING, "eval.tasks=[]")
     assert code == 0

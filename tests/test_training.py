@@ -127,6 +127,7 @@ def test_the_evidence_of_both_stages_is_kept(
     assert interval(differences(before, after)) == tuple(task["gain"].values())
 
 
+@pytest.mark.slow
 def test_the_saved_model_is_the_trained_one(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,10 +374,8 @@ def test_processes_on_unlike_machines_train_in_one_precision(
 def test_five_kills_change_no_bit(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = [sys.executable, "train.py", *settings]
-    whole = subprocess.run([*command, f"runs_dir={tmp_path / 'whole'}"], cwd=ROOT, check=True, capture_output=True)
-    assert whole.returncode == 0
     begin = time.monotonic()
-    subprocess.run([*command, f"runs_dir={tmp_path / 'timed'}"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*command, f"runs_dir={tmp_path / 'whole'}"], cwd=ROOT, check=True, capture_output=True)
     length = time.monotonic() - begin
     rng = random.Random(0)
     for _ in range(5):

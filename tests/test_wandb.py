@@ -58,6 +58,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "2")
 
 
+@pytest.mark.slow
 def test_an_offline_record_holds_all_of_a_run(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
@@ -87,6 +88,7 @@ def test_an_offline_record_holds_all_of_a_run(folder: RunFolder, monkeypatch: py
     assert record.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_one_w_and_b_run_with_one_whole_record(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

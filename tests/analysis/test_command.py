@@ -34,6 +34,7 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_one_text_before_and_after(
     make_run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,7 +213,7 @@ def test_an_adapter_of_another_base_is_one_sentence(
     assert "does not fit the model" in sentence
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["--corpus", "--text"])
 def test_a_file_that_holds_something_else_is_not_written_over(
     what: str, tiny_path: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -69,6 +69,7 @@ def test_a_transductive_encoder_is_fitted_once_to_all_texts_of_each_task(
     assert scores == score_tasks(hash_encoder(), specs)
 
 
+@pytest.mark.slow
 def test_it_is_fitted_to_the_sample_that_is_scored(pairs: Path, hash_encoder: Callable[..., Any]) -> None:
     encoder = Fitting(hash_encoder())
     score_encoder(encoder, parse_specs([str(pairs)]), 12)

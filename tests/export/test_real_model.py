@@ -34,11 +34,11 @@ class Encoder:
 
 @pytest.fixture
 def sentences(tmp_path: Path) -> Path:
-    """200 labelled definitions of 5 classes."""
+    """100 labelled definitions of 5 classes."""
     with embedded_data_path("wordnet_definitions").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     classes = sorted({row["label"] for row in rows})[:5]
-    chosen = [row for name in classes for row in [r for r in rows if r["label"] == name][:40]]
+    chosen = [row for name in classes for row in [r for r in rows if r["label"] == name][:20]]
     with (tmp_path / "definitions.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["text", "label"])
         writer.writeheader()

@@ -101,8 +101,9 @@ def test_one_pass_equals_an_embedder_for_each_variant(
     assert_equal(found, expected(spec, chosen, template))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("template", ["{text}", CLUSTER])
-@pytest.mark.parametrize("architecture", ["llama", pytest.param("gemma3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_attention_both_ways_gets_a_pass_without_eos(
     make_decoder: Callable[[str], Path], architecture: str, template: str
 ) -> None:
